@@ -1,0 +1,326 @@
+//! The way of an event: snapshot, call, commit.
+
+use super::{App, Now, Opened, Refusal, SUSPECT_MS, Serving};
+use crate::{
+    core::{
+        Action, Address, Commit, CommitError, Committed, Effects, Key, Message, Name, Notice,
+        OpenMailbox, Payload, PluginName, SendReport, Session, States,
+    },
+    plugin::{
+        Accept, Context, Event, Failure, FailureKind, OpenRequest, Outcome, Plugin, Reads,
+        SessionView,
+    },
+};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+/// How often an event runs side by side with others before it gets the gate
+/// for itself.
+const TRIES: usize = 4;
+
+/// What the plugins of a chain made of an event, before it is committed.
+struct Plan<T> {
+    commit: Commit,
+    rest: T,
+}
+
+impl App {
+    pub(super) fn run_open(
+        &self,
+        now: Now,
+        key: Key,
+        request: &OpenRequest,
+        fx: &mut Effects,
+    ) -> Result<Opened, Refusal> {
+        let (committed, (mailbox, reply)) =
+            self.run(now, fx, |serving, reads| self.plan_open(now, key, request, serving, reads))?;
+        Ok(Opened { mailbox, cursor: committed.cursor, reply })
+    }
+
+    fn plan_open(
+        &self,
+        now: Now,
+        key: Key,
+        request: &OpenRequest,
+        serving: &Serving,
+        reads: &mut Reads,
+    ) -> Result<Plan<(Name, Option<Payload>)>, Refusal> {
+        let fresh_name = format!("m-{:016x}", self.seed());
+        let mut merged = Accept::default();
+        let mut states = States::new();
+        let mut commit = Commit::default();
+        let mut reply = None;
+        for plugin in &serving.chain {
+            let event = Event::Open {
+                request,
+                identity: merged.identity.as_deref(),
+                mailbox: merged.mailbox.as_ref().map(Name::as_str),
+                fresh_name: &fresh_name,
+            };
+            let outcome = self.call(now, plugin, event, reads)?;
+            commit.actions.extend(outcome.actions);
+            reply = outcome.reply.or(reply);
+            let mut accept = outcome.accept.unwrap_or_default();
+            if let Some(state) = accept.state.take() {
+                states.push((plugin.name().clone(), state));
+            }
+            merge(&mut merged, accept);
+        }
+        let name = merged.mailbox.take().unwrap_or_else(|| {
+            Name::parse(&fresh_name).expect("m- and 16 hex digits make a valid name")
+        });
+        commit.open = Some(self.mailbox_to_open(name.clone(), key, states, merged));
+        Ok(Plan { commit, rest: (name, reply) })
+    }
+
+    fn mailbox_to_open(&self, name: Name, key: Key, states: States, accept: Accept) -> OpenMailbox {
+        let (mut limits, max) = (self.limits.mailbox, self.limits.max_mailbox);
+        limits.messages = accept.messages.unwrap_or(limits.messages).clamp(1, max.messages);
+        limits.bytes = accept.bytes.unwrap_or(limits.bytes).min(max.bytes);
+        limits.full = accept.full.unwrap_or(limits.full);
+        limits.per_second = accept.per_second.unwrap_or(limits.per_second);
+        let linger_ms = accept.linger_ms.unwrap_or(self.limits.linger_ms);
+        OpenMailbox {
+            name,
+            key,
+            replace: accept.replace,
+            identity: accept.identity,
+            states,
+            groups: accept.groups,
+            linger_ms: linger_ms.min(self.limits.max_linger_ms),
+            limits,
+            first: accept.first,
+        }
+    }
+
+    pub(super) fn run_message(
+        &self,
+        now: Now,
+        name: &str,
+        key: Key,
+        data: &Payload,
+        fx: &mut Effects,
+    ) -> Result<Option<Payload>, Refusal> {
+        let (_, reply) = self.run(now, fx, |serving, reads| {
+            let session = self.core().session(now.mono, name, key)?;
+            let mut commit = Commit::default();
+            let mut reply = None;
+            for plugin in serving.chain.iter().filter(|plugin| plugin.wants().message) {
+                let event = Event::Message { session: view(&session, plugin.name()), data };
+                let outcome = self.call(now, plugin, event, reads)?;
+                reply = outcome.reply.clone().or(reply);
+                add_actions(&mut commit.actions, outcome, plugin.name());
+            }
+            commit.session = Some(session);
+            Ok(Plan { commit, rest: reply })
+        })?;
+        Ok(reply)
+    }
+
+    pub(super) fn run_publish(
+        &self,
+        now: Now,
+        to: &Address,
+        message: &Arc<Message>,
+        fx: &mut Effects,
+    ) -> Result<SendReport, Refusal> {
+        let (committed, ()) = self.run(now, fx, |serving, reads| {
+            let mut deliver = true;
+            let mut commit = Commit::default();
+            for plugin in serving.chain.iter().filter(|plugin| plugin.wants().publish) {
+                let event = Event::Publish { to, message };
+                let outcome = self.call(now, plugin, event, reads)?;
+                deliver &= outcome.deliver;
+                commit.actions.extend(outcome.actions);
+            }
+            if deliver {
+                let send = Action::Send { to: to.clone(), message: message.clone() };
+                commit.actions.insert(0, send);
+            }
+            Ok(Plan { commit, rest: () })
+        })?;
+        let mut report = SendReport::default();
+        committed.sends.into_iter().for_each(|send| report.merge(send));
+        Ok(report)
+    }
+
+    /// Tells the plugins what happened. There is nobody to answer: what goes
+    /// wrong is in the log.
+    pub(super) fn run_notice(&self, now: Now, notice: &Notice, fx: &mut Effects) {
+        let wanted = |plugin: &Arc<dyn Plugin>| match notice {
+            Notice::Attached(_) => plugin.wants().attached,
+            Notice::Detached(_) => plugin.wants().detached,
+            Notice::Closed(..) => plugin.wants().closed,
+            Notice::Timer { plugin: whose, .. } => plugin.name() == whose && plugin.wants().timer,
+        };
+        let about = match notice {
+            Notice::Attached(session) | Notice::Detached(session) => Some(session),
+            Notice::Closed(..) => None,
+            Notice::Timer { session, .. } => session.as_ref(),
+        };
+        let result = self.run(now, fx, |serving, reads| {
+            let mut commit = Commit::default();
+            if let Some(session) = about {
+                commit.session = self.core().session_again(session.id);
+                if commit.session.is_none() {
+                    return Ok(Plan { commit, rest: () });
+                }
+            }
+            for plugin in serving.chain.iter().filter(|plugin| wanted(plugin)) {
+                let event = notice_event(notice, commit.session.as_ref(), plugin.name());
+                let outcome = self.call(now, plugin, event, reads)?;
+                add_actions(&mut commit.actions, outcome, plugin.name());
+            }
+            if let Notice::Closed(..) = notice {
+                // The mailbox is gone and its state with it.
+                commit.actions.retain(|action| !matches!(action, Action::SetState { .. }));
+            }
+            Ok(Plan { commit, rest: () })
+        });
+        match result {
+            Ok(_) | Err(Refusal::Failed { .. } | Refusal::NotReady) => {}
+            Err(refusal) => tracing::warn!(app = %self.name, ?notice, ?refusal, "event refused"),
+        }
+    }
+
+    /// Plans and commits until nothing that the plan rests on has changed in
+    /// between. `plan` may run several times and must change nothing.
+    fn run<T>(
+        &self,
+        now: Now,
+        fx: &mut Effects,
+        plan: impl Fn(&Serving, &mut Reads) -> Result<Plan<T>, Refusal>,
+    ) -> Result<(Committed, T), Refusal> {
+        for _ in 0..TRIES {
+            let serving = self.gate.read();
+            if let Some(done) = self.try_once(now, fx, &serving, &plan)? {
+                return Ok(done);
+            }
+            self.counters.collided();
+        }
+        // With the gate closed nobody else changes anything, so it cannot
+        // collide once more.
+        let serving = self.gate.write();
+        self.try_once(now, fx, &serving, &plan)?.ok_or_else(|| {
+            let text = "collided with the gate closed".to_owned();
+            self.note_failure(
+                now,
+                "-",
+                "commit",
+                Failure::Failed { kind: FailureKind::Error, text },
+            )
+        })
+    }
+
+    /// None: it collided.
+    fn try_once<T>(
+        &self,
+        now: Now,
+        fx: &mut Effects,
+        serving: &Serving,
+        plan: impl Fn(&Serving, &mut Reads) -> Result<Plan<T>, Refusal>,
+    ) -> Result<Option<(Committed, T)>, Refusal> {
+        if serving.version == 0 {
+            return Err(Refusal::NotReady);
+        }
+        let mut reads = Reads::new(self.core.clone());
+        let Plan { mut commit, rest } = plan(serving, &mut reads)?;
+        commit.reads = reads.take_seen();
+        let result = self.core().commit(now.mono, commit, fx);
+        match result {
+            Ok(committed) => Ok(Some((committed, rest))),
+            Err(CommitError::Conflict) => Ok(None),
+            Err(CommitError::Gone) => Err(Refusal::Access(crate::core::AccessError::NotFound)),
+            Err(CommitError::NameTaken(name)) => Err(Refusal::NameTaken(name)),
+            Err(CommitError::Limit { what, limit }) => Err(Refusal::Limit { what, limit }),
+            Err(error @ CommitError::NoSession) => {
+                let failure = Failure::Failed { kind: FailureKind::Error, text: error.to_string() };
+                Err(self.note_failure(now, "-", "commit", failure))
+            }
+        }
+    }
+
+    fn call(
+        &self,
+        now: Now,
+        plugin: &Arc<dyn Plugin>,
+        event: Event<'_>,
+        reads: &mut Reads,
+    ) -> Result<Outcome, Refusal> {
+        let context = Context { now_ms: now.unix_ms, seed: self.seed() };
+        self.counters.called(&event);
+        plugin
+            .call(context, event, reads)
+            .map_err(|failure| self.note_failure(now, &plugin.name().0, event.name(), failure))
+    }
+
+    fn note_failure(&self, now: Now, plugin: &str, event: &str, failure: Failure) -> Refusal {
+        match failure {
+            Failure::Rejected { status, reason } => {
+                self.counters.rejected();
+                Refusal::Rejected { status, reason }
+            }
+            Failure::Failed { kind, text } => {
+                self.counters.failed(kind);
+                if kind == FailureKind::Time {
+                    self.suspect_until.store(now.mono + SUSPECT_MS, Relaxed);
+                }
+                let id = format!("e-{:016x}", self.seed());
+                tracing::error!(
+                    app = %self.name, plugin, event, id, kind = %kind, error = text,
+                    "plugin failed"
+                );
+                Refusal::Failed { id }
+            }
+        }
+    }
+}
+
+fn view<'a>(session: &'a Session, plugin: &PluginName) -> SessionView<'a> {
+    SessionView {
+        mailbox: session.name.as_str(),
+        identity: session.identity.as_deref(),
+        state: session.state(plugin).map(|state| &state[..]),
+    }
+}
+
+fn notice_event<'a>(
+    notice: &'a Notice,
+    current: Option<&'a Session>,
+    plugin: &PluginName,
+) -> Event<'a> {
+    match notice {
+        Notice::Attached(then) => {
+            Event::Attached { session: view(current.unwrap_or(then), plugin) }
+        }
+        Notice::Detached(then) => {
+            Event::Detached { session: view(current.unwrap_or(then), plugin) }
+        }
+        Notice::Closed(last, cause) => Event::Closed { session: view(last, plugin), cause: *cause },
+        Notice::Timer { name, .. } => {
+            Event::Timer { name, session: current.map(|session| view(session, plugin)) }
+        }
+    }
+}
+
+/// Adds what a plugin wants; a state migrated on the way is kept unless the
+/// plugin stored another one.
+fn add_actions(actions: &mut Vec<Action>, outcome: Outcome, plugin: &PluginName) {
+    if let Some(state) = outcome.migrated {
+        actions.push(Action::SetState { plugin: plugin.clone(), state });
+    }
+    actions.extend(outcome.actions);
+}
+
+/// Later plugins of the chain overrule earlier ones, where they say something.
+fn merge(into: &mut Accept, from: Accept) {
+    into.mailbox = from.mailbox.or(into.mailbox.take());
+    into.replace |= from.replace;
+    into.identity = from.identity.or(into.identity.take());
+    into.groups.extend(from.groups);
+    into.linger_ms = from.linger_ms.or(into.linger_ms);
+    into.messages = from.messages.or(into.messages);
+    into.bytes = from.bytes.or(into.bytes);
+    into.full = from.full.or(into.full);
+    into.per_second = from.per_second.or(into.per_second);
+    into.first.extend(from.first);
+}

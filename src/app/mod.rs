@@ -1,0 +1,333 @@
+//! One app: a core, a chain of plugins, and the way of an event through them.
+//!
+//! Everything here is synchronous and takes its time from the caller, so the
+//! simulator drives it as the server does.
+
+mod counters;
+mod event;
+mod load;
+
+use crate::{
+    core::{
+        AccessError, Address, Answer, ConnId, Core, CoreLimits, Effects, Key, MailboxLimits,
+        Message, Millis, Name, Payload, Polled, SendReport, Totals,
+    },
+    plugin::{OpenRequest, Plugin, PluginLimits, Reads},
+};
+pub use counters::{Counters, EventKind};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// How long an app whose plugin overran its time runs its events one by one.
+const SUSPECT_MS: Millis = 10_000;
+
+/// The two clocks of an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Now {
+    /// For deadlines; never jumps.
+    pub mono: Millis,
+    /// For plugins: milliseconds since 1970.
+    pub unix_ms: u64,
+}
+
+/// Held reads to answer, for whoever holds the connections.
+pub type Answers = Vec<(ConnId, Answer)>;
+
+/// The plugins of an app, in the order in which they see an event. Their names
+/// differ.
+pub type Chain = Vec<Arc<dyn Plugin>>;
+
+/// Limits and defaults of an app.
+#[derive(Clone, Copy, Debug)]
+pub struct AppLimits {
+    pub core: CoreLimits,
+    /// For mailboxes whose plugin says nothing else; a plugin may ask for less
+    /// or for up to `max_mailbox`.
+    pub mailbox: MailboxLimits,
+    pub max_mailbox: MailboxLimits,
+    pub linger_ms: u64,
+    pub max_linger_ms: u64,
+    pub plugin: PluginLimits,
+}
+
+/// A mailbox was opened.
+#[derive(Debug)]
+pub struct Opened {
+    pub mailbox: Name,
+    pub cursor: u64,
+    pub reply: Option<Payload>,
+}
+
+/// Why a request was not served.
+#[derive(Debug)]
+pub enum Refusal {
+    Access(AccessError),
+    /// A plugin's word to the client.
+    Rejected {
+        status: u16,
+        reason: String,
+    },
+    NameTaken(Name),
+    /// A plugin failed; the id is in the log.
+    Failed {
+        id: String,
+    },
+    /// The app's first plugins are not loaded yet.
+    NotReady,
+    /// The app is full.
+    Limit {
+        what: &'static str,
+        limit: usize,
+    },
+}
+
+impl From<AccessError> for Refusal {
+    fn from(error: AccessError) -> Self {
+        Self::Access(error)
+    }
+}
+
+/// What serves now.
+struct Serving {
+    chain: Chain,
+    /// Counts the swaps; 0: nothing serves yet.
+    version: u64,
+}
+
+/// One app.
+pub struct App {
+    name: Arc<str>,
+    limits: AppLimits,
+    core: Arc<Mutex<Core>>,
+    /// The gate: every call holds it for reading, a swap (and an event that
+    /// kept colliding) for writing, hence alone. Taken before `core`, and never
+    /// twice by one thread.
+    gate: RwLock<Serving>,
+    /// Source of seeds, fresh names and failure ids.
+    seeds: AtomicU64,
+    /// The deadline that the ticker waits for. Written under the core's lock.
+    waits_for: AtomicU64,
+    alarm: Box<dyn Fn() + Send + Sync>,
+    suspect_until: AtomicU64,
+    counters: Counters,
+}
+
+impl App {
+    /// An app without plugins yet. `seed` makes everything random that is not
+    /// secret; `alarm` is called (under a lock, so it must be short) when a
+    /// deadline comes up that is earlier than what [`App::tick`] returned last.
+    #[must_use]
+    pub fn new(
+        name: &str,
+        limits: AppLimits,
+        seed: u64,
+        alarm: Box<dyn Fn() + Send + Sync>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            limits,
+            core: Arc::new(Mutex::new(Core::new(limits.core))),
+            gate: RwLock::new(Serving { chain: Vec::new(), version: 0 }),
+            seeds: AtomicU64::new(seed),
+            waits_for: AtomicU64::new(Millis::MAX),
+            alarm,
+            suspect_until: AtomicU64::new(0),
+            counters: Counters::default(),
+        })
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    #[must_use]
+    pub fn limits(&self) -> &AppLimits {
+        &self.limits
+    }
+
+    /// Counts the swaps; 0 until the first.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.gate.read().version
+    }
+
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.core.lock().totals()
+    }
+
+    /// Look-ups as a plugin makes them.
+    #[must_use]
+    pub fn reads(&self) -> Reads {
+        Reads::new(self.core.clone())
+    }
+
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// A plugin overran its time not long ago: the shell should run this app's
+    /// events one at a time, so that it cannot occupy every thread.
+    #[must_use]
+    pub fn is_suspect(&self, now: Now) -> bool {
+        now.mono < self.suspect_until.load(Relaxed)
+    }
+
+    /// A client asks for a mailbox; `key` will open it.
+    ///
+    /// # Errors
+    /// If a plugin refuses or fails, or the name is taken.
+    pub fn open(
+        &self,
+        now: Now,
+        key: Key,
+        request: &OpenRequest,
+        out: &mut Answers,
+    ) -> Result<Opened, Refusal> {
+        self.with_effects(now, out, |fx| self.run_open(now, key, request, fx))
+    }
+
+    /// A client sent a message through its mailbox; the plugins' reply.
+    ///
+    /// # Errors
+    /// If the mailbox does not open, or a plugin refuses or fails.
+    pub fn message(
+        &self,
+        now: Now,
+        name: &str,
+        key: Key,
+        data: &Payload,
+        out: &mut Answers,
+    ) -> Result<Option<Payload>, Refusal> {
+        self.with_effects(now, out, |fx| self.run_message(now, name, key, data, fx))
+    }
+
+    /// A backend published a message.
+    ///
+    /// # Errors
+    /// If a plugin refuses or fails.
+    pub fn publish(
+        &self,
+        now: Now,
+        to: &Address,
+        message: &Arc<Message>,
+        out: &mut Answers,
+    ) -> Result<SendReport, Refusal> {
+        self.with_effects(now, out, |fx| self.run_publish(now, to, message, fx))
+    }
+
+    /// Starts a read, see [`Core::poll`]. After [`Polled::Held`] an answer
+    /// comes for `conn` in the `out` of some later call, perhaps on another
+    /// thread and before this one returns, unless [`App::detach`] takes the
+    /// connection back.
+    ///
+    /// # Errors
+    /// If the mailbox does not open or the cursor is ahead of it.
+    #[allow(clippy::too_many_arguments)] // one read's parameters, as in the core
+    pub fn poll(
+        &self,
+        now: Now,
+        name: &str,
+        key: Key,
+        cursor: Option<u64>,
+        wait_ms: u64,
+        conn: ConnId,
+        out: &mut Answers,
+    ) -> Result<Polled, AccessError> {
+        self.with_effects(now, out, |fx| {
+            let _gate = self.gate.read();
+            self.core().poll(now.mono, name, key, cursor, wait_ms, conn, fx)
+        })
+    }
+
+    /// The connection of a held read is gone.
+    pub fn detach(&self, now: Now, name: &str, conn: ConnId) {
+        let mut core = self.core();
+        core.detach(now.mono, name, conn);
+        self.wake_ticker(&core);
+    }
+
+    /// A client closes its mailbox.
+    ///
+    /// # Errors
+    /// If the mailbox does not open.
+    pub fn close(
+        &self,
+        now: Now,
+        name: &str,
+        key: Key,
+        out: &mut Answers,
+    ) -> Result<(), AccessError> {
+        self.with_effects(now, out, |fx| {
+            let _gate = self.gate.read();
+            self.core().close(now.mono, name, key, fx)
+        })
+    }
+
+    /// Does what is due. Returns when something is due next; `Millis::MAX`:
+    /// nothing is.
+    pub fn tick(&self, now: Now, out: &mut Answers) -> Millis {
+        loop {
+            self.waits_for.store(0, Relaxed); // nobody needs to wake a ticker that is awake
+            self.with_effects(now, out, |fx| {
+                let _gate = self.gate.read();
+                self.core().tick(now.mono, fx);
+            });
+            let core = self.core();
+            let next = core.next_deadline();
+            if next > now.mono {
+                self.waits_for.store(next, Relaxed);
+                return next;
+            }
+        }
+    }
+
+    /// Ends every held read with [`Answer::Nothing`], for a shutdown.
+    pub fn release_held(&self, now: Now, out: &mut Answers) {
+        self.with_effects(now, out, |fx| self.core().release_held(now.mono, fx));
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock()
+    }
+
+    /// Runs a call with effects that end up in `out`: the notices it leaves
+    /// are run as events, one after the other, before this returns.
+    fn with_effects<T>(
+        &self,
+        now: Now,
+        out: &mut Answers,
+        call: impl FnOnce(&mut Effects) -> T,
+    ) -> T {
+        let mut fx = Effects { answers: std::mem::take(out), ..Effects::default() };
+        let result = call(&mut fx);
+        while let Some(notice) = fx.notices.pop_front() {
+            self.run_notice(now, &notice, &mut fx);
+        }
+        *out = fx.answers;
+        self.wake_ticker(&self.core());
+        result
+    }
+
+    fn wake_ticker(&self, core: &Core) {
+        let next = core.next_deadline();
+        if next < self.waits_for.load(Relaxed) {
+            self.waits_for.store(next, Relaxed);
+            (self.alarm)();
+        }
+    }
+
+    /// 64 bits that no other call of this app gets: `SplitMix64` over a counter,
+    /// so that a given first seed gives the same run again.
+    fn seed(&self) -> u64 {
+        let mut z = self.seeds.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

@@ -1,0 +1,54 @@
+//! Who closed a mailbox and why, for its client that comes back for the news.
+
+use super::{CloseCause, Key, Millis, Name};
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+
+/// Most closed mailboxes remembered; beyond it the oldest is forgotten early.
+const MAX_REMEMBERED: usize = 10_000;
+
+#[derive(Debug)]
+struct Epitaph {
+    key: Key,
+    until: Millis,
+    cause: CloseCause,
+    reason: Box<str>,
+}
+
+/// Between two long-polls a client cannot be told that its mailbox was closed,
+/// and "no such mailbox" would make it open a new one at once: wrong after a
+/// kick. So name, key and reason are kept for a moment.
+#[derive(Debug)]
+pub(super) struct ClosedMemory {
+    keep_ms: Millis,
+    by_name: HashMap<Name, Epitaph>,
+    /// In the order of forgetting.
+    order: VecDeque<(Millis, Name)>,
+}
+
+impl ClosedMemory {
+    pub fn new(keep_ms: Millis) -> Self {
+        Self { keep_ms, by_name: HashMap::new(), order: VecDeque::new() }
+    }
+
+    pub fn note(&mut self, now: Millis, name: Name, key: Key, cause: CloseCause, reason: &str) {
+        while self.order.len() >= MAX_REMEMBERED
+            || self.order.front().is_some_and(|(until, _)| *until <= now)
+        {
+            let Some((until, oldest)) = self.order.pop_front() else { break };
+            // A later closing of the same name has an entry of its own.
+            if self.by_name.get(&oldest).is_some_and(|e| e.until == until) {
+                self.by_name.remove(&oldest);
+            }
+        }
+        let until = now.saturating_add(self.keep_ms);
+        self.order.push_back((until, name.clone()));
+        self.by_name.insert(name, Epitaph { key, until, cause, reason: reason.into() });
+    }
+
+    /// Only for who had the key.
+    pub fn find(&self, now: Millis, name: &str, key: Key) -> Option<(CloseCause, Box<str>)> {
+        let epitaph = self.by_name.get(name)?;
+        (epitaph.until > now && epitaph.key == key).then(|| (epitaph.cause, epitaph.reason.clone()))
+    }
+}

@@ -1,0 +1,335 @@
+//! Applying the actions of an event.
+
+use super::{
+    AccessError, Action, Address, Answer, CloseCause, Commit, CommitError, Committed, Effects, Key,
+    Message, Millis, Name, Notice, OpenMailbox, PluginName, Read, SendReport,
+    mailbox::{Mailbox, Pushed},
+    state::{Core, Group},
+    timers::{PluginTimer, cancel_timer},
+};
+use bytes::Bytes;
+use indexmap::IndexSet;
+use std::sync::Arc;
+
+impl Core {
+    /// Closes a mailbox for its client.
+    ///
+    /// # Errors
+    /// If there is no such mailbox or the key is wrong.
+    pub fn close(
+        &mut self,
+        now: Millis,
+        name: &str,
+        key: Key,
+        fx: &mut Effects,
+    ) -> Result<(), AccessError> {
+        let slot = self.access(now, name, key)?;
+        self.close_slot(slot, now, CloseCause::Client, "closed by its client", fx);
+        Ok(())
+    }
+
+    /// Applies the actions of one event: all of them, or (on an error) none.
+    ///
+    /// # Errors
+    /// If what it rests on has changed, or a limit is reached.
+    pub fn commit(
+        &mut self,
+        now: Millis,
+        commit: Commit,
+        fx: &mut Effects,
+    ) -> Result<Committed, CommitError> {
+        self.check(&commit)?;
+        let mut committed = Committed::default();
+        let mut about = commit.session.map(|session| session.id.slot);
+        if let Some(open) = &commit.open {
+            about = Some(self.open(now, open, fx));
+        }
+        for action in commit.actions {
+            self.apply(now, action, about, &mut committed, fx);
+        }
+        for slot in std::mem::take(&mut self.touched) {
+            // Closed by a later action of the same commit: nobody to answer.
+            if self.mailboxes.get(slot).is_some_and(|mailbox| mailbox.touched) {
+                self.mailboxes[slot].touched = false;
+                self.feed(slot, now, fx);
+                self.arm(slot);
+            }
+        }
+        Ok(committed)
+    }
+
+    fn check(&self, commit: &Commit) -> Result<(), CommitError> {
+        if let Some(session) = &commit.session {
+            let current = self.mailboxes.get(session.id.slot);
+            let Some(mailbox) = current.filter(|m| m.serial == session.id.serial) else {
+                return Err(CommitError::Gone);
+            };
+            if mailbox.version != session.version {
+                return Err(CommitError::Conflict);
+            }
+        }
+        if !commit.reads.iter().all(|read| self.still_holds(read)) {
+            return Err(CommitError::Conflict);
+        }
+        if let Some(open) = &commit.open {
+            let taken = self.mailboxes.find(open.name.as_str()).is_some();
+            if taken && !open.replace {
+                return Err(CommitError::NameTaken(open.name.clone()));
+            }
+            within(
+                "mailboxes",
+                self.limits.max_mailboxes,
+                self.mailboxes.len(),
+                usize::from(!taken),
+            )?;
+        }
+        self.check_growth(commit)
+    }
+
+    fn still_holds(&self, read: &Read) -> bool {
+        match read {
+            Read::Value { key, version } => {
+                self.values.get(key).map(|(_, version)| version) == *version
+            }
+            Read::Group { name, version } => {
+                self.groups.find(name).map(|slot| self.groups[slot].version) == *version
+            }
+            Read::Mailbox { name, attached } => self.attached(name) == *attached,
+        }
+    }
+
+    /// Whether everything that the commit adds fits, counted on the safe side.
+    fn check_growth(&self, commit: &Commit) -> Result<(), CommitError> {
+        let has_session = commit.session.is_some() || commit.open.is_some();
+        let (mut value_bytes, mut values, mut timers, mut joins) = (0, 0, 0, 0);
+        let mut new_groups = 0;
+        let is_new = |group: &Name| usize::from(self.groups.find(group.as_str()).is_none());
+        for action in &commit.actions {
+            match action {
+                Action::Put { key, value } => {
+                    let (bytes, keys) = self.values.growth(key, value);
+                    value_bytes += bytes;
+                    values += keys;
+                }
+                Action::Join { group, .. } => {
+                    joins += 1;
+                    new_groups += is_new(group);
+                }
+                Action::SetTimer { .. } => timers += 1,
+                Action::SetState { .. } if !has_session => return Err(CommitError::NoSession),
+                _ => {}
+            }
+        }
+        for action in &commit.actions {
+            if let Action::Join { mailbox, .. } = action
+                && let Some(slot) = self.mailboxes.find(mailbox.as_str())
+            {
+                let now = self.mailboxes[slot].groups.len();
+                within("groups per mailbox", self.limits.max_groups_per_mailbox, now, joins)?;
+            }
+        }
+        if let Some(open) = &commit.open {
+            let groups = open.groups.len();
+            within("groups per mailbox", self.limits.max_groups_per_mailbox, groups, joins)?;
+            new_groups += open.groups.iter().map(is_new).sum::<usize>();
+        }
+        within("values", self.limits.max_values, self.values.len(), values)?;
+        let bytes = self.values.bytes();
+        within("bytes of values", self.limits.max_value_bytes, bytes, value_bytes)?;
+        within("timers", self.limits.max_timers, self.timers, timers)?;
+        within("groups", self.limits.max_groups, self.groups.len(), new_groups)
+    }
+
+    fn open(&mut self, now: Millis, open: &OpenMailbox, fx: &mut Effects) -> u32 {
+        if let Some(old) = self.mailboxes.find(open.name.as_str()) {
+            self.close_slot(old, now, CloseCause::Replaced, "opened again elsewhere", fx);
+        }
+        let version = self.count();
+        // Wraps after 4 billion openings; a serial only has to differ from
+        // those that a running event may still remember.
+        let serial = version as u32;
+        let slot = self.mailboxes.insert(Mailbox::new(open, serial, version, now));
+        self.totals.opened += 1;
+        for group in &open.groups {
+            self.join(slot, group);
+        }
+        for message in &open.first {
+            self.mailboxes[slot].push(now, message, &mut self.totals);
+        }
+        self.mailboxes[slot].end_of_first_messages();
+        self.arm(slot);
+        slot
+    }
+
+    fn apply(
+        &mut self,
+        now: Millis,
+        action: Action,
+        about: Option<u32>,
+        committed: &mut Committed,
+        fx: &mut Effects,
+    ) {
+        match action {
+            Action::Send { to, message } => committed.sends.push(self.send(now, &to, &message)),
+            Action::Join { mailbox, group } => {
+                if let Some(slot) = self.mailboxes.find(mailbox.as_str()) {
+                    self.join(slot, &group);
+                }
+            }
+            Action::Leave { mailbox, group } => {
+                if let Some(slot) = self.mailboxes.find(mailbox.as_str())
+                    && let Some(group) = self.groups.find(group.as_str())
+                {
+                    self.mailboxes[slot].groups.retain(|g| *g != group);
+                    self.leave(slot, group);
+                }
+            }
+            Action::Close { mailbox, cause, reason } => {
+                if let Some(slot) = self.mailboxes.find(mailbox.as_str()) {
+                    self.close_slot(slot, now, cause, &reason, fx);
+                }
+            }
+            Action::SetState { plugin, state } => self.set_state(about, plugin, state),
+            Action::SetTimer { plugin, mailbox, name, delay_ms } => {
+                let timer = PluginTimer { plugin, name, at: now.saturating_add(delay_ms) };
+                self.set_timer(mailbox, timer);
+            }
+            Action::CancelTimer { plugin, mailbox, name } => {
+                if let Some(timers) = self.timers_of(mailbox.as_ref()) {
+                    let cancelled = cancel_timer(timers, &plugin, &name);
+                    self.timers -= usize::from(cancelled);
+                }
+            }
+            Action::Put { key, value } => {
+                let version = self.count();
+                self.values.put(&key, value, version);
+            }
+            Action::Delete { key } => self.values.delete(&key),
+        }
+    }
+
+    /// Each receiver once, in one order for all: `mark` tells who has it.
+    fn send(&mut self, now: Millis, to: &Address, message: &Arc<Message>) -> SendReport {
+        let mut report = SendReport::default();
+        let mark = self.count();
+        for name in &to.except {
+            if let Some(slot) = self.mailboxes.find(name.as_str()) {
+                self.mailboxes[slot].mark = mark;
+            }
+        }
+        for name in &to.mailboxes {
+            match self.mailboxes.find(name.as_str()) {
+                Some(slot) => self.put_in(slot, now, message, mark, &mut report),
+                None => report.missing.push(name.clone()),
+            }
+        }
+        for name in &to.groups {
+            if let Some(group) = self.groups.find(name.as_str()) {
+                let members = std::mem::take(&mut self.groups[group].members);
+                for slot in &members {
+                    self.put_in(*slot, now, message, mark, &mut report);
+                }
+                self.groups[group].members = members;
+            }
+        }
+        report
+    }
+
+    fn put_in(
+        &mut self,
+        slot: u32,
+        now: Millis,
+        message: &Arc<Message>,
+        mark: u64,
+        report: &mut SendReport,
+    ) {
+        let mailbox = &mut self.mailboxes[slot];
+        if mailbox.mark == mark {
+            return;
+        }
+        mailbox.mark = mark;
+        let fits = self.totals.queued_bytes + message.len_bytes() <= self.limits.max_queued_bytes;
+        let pushed = if fits { mailbox.push(now, message, &mut self.totals) } else { Pushed::Full };
+        match pushed {
+            Pushed::Full => report.full.push(mailbox.name.clone()),
+            Pushed::Queued { dropped } => {
+                report.queued += 1;
+                report.dropped += dropped;
+                if mailbox.reader.is_some() && !mailbox.touched {
+                    mailbox.touched = true;
+                    self.touched.push(slot);
+                } else if message.ttl_ms.is_some() {
+                    self.arm(slot);
+                }
+            }
+        }
+    }
+
+    fn set_state(&mut self, about: Option<u32>, plugin: PluginName, state: Option<Bytes>) {
+        let version = self.count();
+        // Closed by an earlier action of the same commit: nothing to keep.
+        let Some(mailbox) = about.and_then(|slot| self.mailboxes.get_mut(slot)) else { return };
+        mailbox.version = version;
+        mailbox.states.retain(|(p, _)| *p != plugin);
+        if let Some(state) = state {
+            mailbox.states.push((plugin, state));
+        }
+    }
+
+    fn join(&mut self, mailbox: u32, name: &Name) {
+        let version = self.count();
+        let group = self.groups.find(name.as_str()).unwrap_or_else(|| {
+            self.groups.insert(Group { name: name.clone(), members: IndexSet::default(), version })
+        });
+        if self.groups[group].members.insert(mailbox) {
+            self.groups[group].version = version;
+            self.mailboxes[mailbox].groups.push(group);
+        }
+    }
+
+    /// Takes a mailbox out of a group; the caller takes the group out of the
+    /// mailbox.
+    fn leave(&mut self, mailbox: u32, slot: u32) {
+        let version = self.count();
+        let group = &mut self.groups[slot];
+        if group.members.swap_remove(&mailbox) {
+            group.version = version;
+        }
+        if group.members.is_empty() {
+            self.groups.remove(slot);
+        }
+    }
+
+    pub(super) fn close_slot(
+        &mut self,
+        slot: u32,
+        now: Millis,
+        cause: CloseCause,
+        reason: &str,
+        fx: &mut Effects,
+    ) {
+        if cause != CloseCause::Client {
+            // The last words, say of a plugin that sends and then closes.
+            self.feed(slot, now, fx);
+        }
+        if let Some(reader) = self.end_read(slot, now) {
+            fx.answers.push((reader.conn, Answer::Closed { cause, reason: reason.into() }));
+        }
+        let mut mailbox = self.mailboxes.remove(slot);
+        for group in std::mem::take(&mut mailbox.groups) {
+            self.leave(slot, group);
+        }
+        mailbox.clear(&mut self.totals);
+        self.timers -= mailbox.timers.len();
+        self.totals.closed += 1;
+        if cause != CloseCause::Expired {
+            self.closed.note(now, mailbox.name.clone(), mailbox.key, cause, reason);
+        }
+        fx.notices.push_back(Notice::Closed(mailbox.session(slot), cause));
+    }
+}
+
+fn within(what: &'static str, limit: usize, now: usize, more: usize) -> Result<(), CommitError> {
+    // What is over already (limits can shrink on a reload) may stay, not grow.
+    if more > 0 && now + more > limit { Err(CommitError::Limit { what, limit }) } else { Ok(()) }
+}

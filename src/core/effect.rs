@@ -1,0 +1,90 @@
+//! What the core asks the shell to do.
+
+use super::{Batch, ConnId, PluginName, Session};
+
+/// Why a mailbox closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseCause {
+    Client,
+    Expired,
+    Plugin,
+    Operator,
+    Replaced,
+}
+
+impl CloseCause {
+    /// As it is called on the wire, in logs and in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Expired => "expired",
+            Self::Plugin => "plugin",
+            Self::Operator => "operator",
+            Self::Replaced => "replaced",
+        }
+    }
+}
+
+/// How a held read ends.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Batch(Batch),
+    /// Nothing came in the time it was held.
+    Nothing,
+    /// Another reader took over.
+    Displaced,
+    Closed {
+        cause: CloseCause,
+        reason: Box<str>,
+    },
+}
+
+/// Something that plugins are told.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    Attached(Session),
+    Detached(Session),
+    Closed(Session, CloseCause),
+    Timer { plugin: PluginName, name: Box<str>, session: Option<Session> },
+}
+
+/// What came out of the core. Reused from call to call, so that a delivery
+/// allocates nothing.
+#[derive(Default, Debug)]
+pub struct Effects {
+    /// Held reads to answer; each connection at most once.
+    pub answers: Vec<(ConnId, Answer)>,
+    /// In order. `VecDeque` because running one can add others.
+    pub notices: std::collections::VecDeque<Notice>,
+}
+
+/// How a read starts.
+#[derive(Debug)]
+pub enum Polled {
+    /// There is something; the read is over.
+    Ready(Batch),
+    /// It is held; an [`Answer`] will come for its connection.
+    Held,
+    /// Nothing, and it did not want to wait.
+    Nothing,
+}
+
+/// What an operator sees of a mailbox or asks about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    pub mailboxes: usize,
+    pub groups: usize,
+    pub held: usize,
+    pub queued_messages: usize,
+    pub queued_bytes: usize,
+    pub values: usize,
+    pub value_bytes: usize,
+    /// Since the start.
+    pub handed_out: u64,
+    pub dropped: u64,
+    pub ttl_expired: u64,
+    pub collapsed: u64,
+    pub opened: u64,
+    pub closed: u64,
+}

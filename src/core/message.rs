@@ -1,0 +1,132 @@
+//! What goes through mailboxes.
+
+use super::{Millis, Name};
+use bytes::Bytes;
+use std::sync::{Arc, OnceLock};
+
+/// The kind of a payload. It stays what it is from sender to reader.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// The bytes are one valid JSON text.
+    Json,
+    /// The bytes are valid UTF-8.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+/// Bytes with a kind. Whoever makes one has checked that the bytes are of the
+/// kind. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Payload {
+    pub kind: Kind,
+    pub bytes: Bytes,
+}
+
+impl Payload {
+    /// A payload of JSON text that the caller knows to be valid.
+    pub fn json(text: impl Into<Bytes>) -> Self {
+        Self { kind: Kind::Json, bytes: text.into() }
+    }
+}
+
+/// A message on its way into any number of mailboxes, which share it.
+#[derive(Debug)]
+pub struct Message {
+    pub payload: Payload,
+    /// How long it may wait in a mailbox, in milliseconds.
+    pub ttl_ms: Option<u64>,
+    /// A newer message with this key takes its place while it waits.
+    pub collapse: Option<Box<str>>,
+    /// The payload as a transport writes it, made by the first reader that
+    /// needs it and shared with the others. Not used for payloads that go out
+    /// as they are.
+    pub encoded_json: OnceLock<Bytes>,
+    /// The same for MessagePack.
+    pub encoded_msgpack: OnceLock<Bytes>,
+}
+
+impl Message {
+    #[must_use]
+    pub fn new(payload: Payload, ttl_ms: Option<u64>, collapse: Option<Box<str>>) -> Arc<Self> {
+        Arc::new(Self {
+            payload,
+            ttl_ms,
+            collapse,
+            encoded_json: OnceLock::new(),
+            encoded_msgpack: OnceLock::new(),
+        })
+    }
+
+    /// What it counts against a mailbox's limit, in bytes.
+    #[must_use]
+    pub fn len_bytes(&self) -> usize {
+        self.payload.bytes.len()
+    }
+
+    pub(super) fn expires_at(&self, now: Millis) -> Millis {
+        self.ttl_ms.map_or(Millis::MAX, |ttl| now.saturating_add(ttl))
+    }
+}
+
+/// Who gets a message: these mailboxes and all members of these groups, each
+/// once, but none of `except`.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Address {
+    pub mailboxes: Vec<Name>,
+    pub groups: Vec<Name>,
+    pub except: Vec<Name>,
+}
+
+/// What became of one send.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct SendReport {
+    /// Mailboxes that took the message.
+    pub queued: usize,
+    /// Addressed mailboxes that do not exist.
+    pub missing: Vec<Name>,
+    /// Mailboxes that refused it: full under [`FullPolicy::Reject`], or smaller
+    /// than the message.
+    pub full: Vec<Name>,
+    /// Older messages that went to make room.
+    pub dropped: usize,
+}
+
+impl SendReport {
+    /// Adds what another send of the same event did.
+    pub fn merge(&mut self, other: Self) {
+        self.queued += other.queued;
+        self.missing.extend(other.missing);
+        self.full.extend(other.full);
+        self.dropped += other.dropped;
+    }
+}
+
+/// What happens to a message for a mailbox that is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FullPolicy {
+    /// The oldest message goes, and the reader is told.
+    #[default]
+    DropOldest,
+    /// The new message is refused, and the publisher is told.
+    Reject,
+}
+
+/// One message as it goes to a reader.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub seq: u64,
+    pub message: Arc<Message>,
+}
+
+/// What a read brings.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Where the reader goes on.
+    pub cursor: u64,
+    /// Messages behind the reader's cursor that were dropped.
+    pub lost: u64,
+    /// In order; one without allocation, since that is the usual case.
+    pub messages: smallvec::SmallVec<[Delivery; 1]>,
+}

@@ -1,0 +1,33 @@
+//! Mailboxes, groups, timers and values of one app, without IO.
+//!
+//! Contract: time and keys are handed in; the same calls give the same
+//! effects, byte for byte. No call blocks, panics on input, or iterates over
+//! anything unordered. Bad input is an error value; a broken invariant of the
+//! core itself panics.
+
+mod action;
+mod closed;
+mod commit;
+mod effect;
+mod ids;
+mod lost;
+mod mailbox;
+mod message;
+mod pace;
+mod state;
+mod table;
+mod tick;
+mod timers;
+mod values;
+
+pub use action::{
+    AccessError, Action, Commit, CommitError, Committed, CoreLimits, MailboxLimits, OpenMailbox,
+    Read, Session, States,
+};
+pub use effect::{Answer, CloseCause, Effects, Notice, Polled, Totals};
+pub use ids::{BadName, ConnId, Key, MAX_NAME_BYTES, MailboxId, Millis, Name, PluginName, Version};
+pub use message::{Address, Batch, Delivery, FullPolicy, Kind, Message, Payload, SendReport};
+pub use state::Core;
+
+#[cfg(test)]
+mod tests;

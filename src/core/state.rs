@@ -1,0 +1,248 @@
+//! The state of one app and what can be done to it.
+
+use super::{
+    AccessError, Answer, ConnId, CoreLimits, Effects, Key, Millis, Name, Notice, Polled, Session,
+    Totals, Version,
+    closed::ClosedMemory,
+    ids::MailboxId,
+    mailbox::{Mailbox, Reader},
+    table::{Named, Table},
+    timers::{Alarms, PluginTimer},
+    values::Values,
+};
+use bytes::Bytes;
+use indexmap::IndexSet;
+
+/// A set of mailboxes. Exists while it has members.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: Name,
+    /// Slots of mailboxes. Removal swaps, so the order is not that of joining,
+    /// but the same calls give the same order.
+    pub(super) members: IndexSet<u32, hashbrown::DefaultHashBuilder>,
+    pub(super) version: Version,
+}
+
+impl Named for Group {
+    fn name(&self) -> &str {
+        self.name.as_str()
+    }
+}
+
+/// Mailboxes, groups, timers and values of one app.
+#[derive(Debug)]
+pub struct Core {
+    pub(super) limits: CoreLimits,
+    pub(super) mailboxes: Table<Mailbox>,
+    pub(super) groups: Table<Group>,
+    pub(super) values: Values,
+    pub(super) closed: ClosedMemory,
+    pub(super) alarms: Alarms,
+    /// Plugin timers that belong to no mailbox.
+    pub(super) app_timers: Vec<PluginTimer>,
+    pub(super) app_alarm_at: Millis,
+    /// Plugin timers of mailboxes and app together.
+    pub(super) timers: usize,
+    pub(super) totals: Totals,
+    /// Source of versions, serials and marks.
+    counter: u64,
+    /// Mailboxes with a held read that got a message in this commit.
+    pub(super) touched: Vec<u32>,
+}
+
+impl Core {
+    #[must_use]
+    pub fn new(limits: CoreLimits) -> Self {
+        Self {
+            limits,
+            mailboxes: Table::new(),
+            groups: Table::new(),
+            values: Values::default(),
+            closed: ClosedMemory::new(limits.closed_memory_ms),
+            alarms: Alarms::default(),
+            app_timers: Vec::new(),
+            app_alarm_at: Millis::MAX,
+            timers: 0,
+            totals: Totals::default(),
+            counter: 0,
+            touched: Vec::new(),
+        }
+    }
+
+    // ---- looking ----
+
+    /// A mailbox for an event, opened with its key.
+    ///
+    /// # Errors
+    /// If there is no such mailbox or the key is not its own.
+    pub fn session(&self, now: Millis, name: &str, key: Key) -> Result<Session, AccessError> {
+        let slot = self.access(now, name, key)?;
+        Ok(self.mailboxes[slot].session(slot))
+    }
+
+    /// The same mailbox as it is now, if it is still there.
+    #[must_use]
+    pub fn session_again(&self, id: MailboxId) -> Option<Session> {
+        let mailbox = self.mailboxes.get(id.slot).filter(|m| m.serial == id.serial)?;
+        Some(mailbox.session(id.slot))
+    }
+
+    /// The members of a group, and the group's version if it exists.
+    #[must_use]
+    pub fn members(&self, group: &str) -> (Vec<Name>, Option<Version>) {
+        self.groups.find(group).map_or((Vec::new(), None), |slot| {
+            let group = &self.groups[slot];
+            let names = group.members.iter().map(|m| self.mailboxes[*m].name.clone()).collect();
+            (names, Some(group.version))
+        })
+    }
+
+    /// How many members a group has, and its version if it exists.
+    #[must_use]
+    pub fn member_count(&self, group: &str) -> (usize, Option<Version>) {
+        self.groups.find(group).map_or((0, None), |slot| {
+            let group = &self.groups[slot];
+            (group.members.len(), Some(group.version))
+        })
+    }
+
+    /// Whether a mailbox is attached; none if it does not exist.
+    #[must_use]
+    pub fn attached(&self, name: &str) -> Option<bool> {
+        self.mailboxes.find(name).map(|slot| self.mailboxes[slot].attached)
+    }
+
+    /// A value and its version.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<(Bytes, Version)> {
+        self.values.get(key).map(|(value, version)| (value.clone(), version))
+    }
+
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals {
+            mailboxes: self.mailboxes.len(),
+            groups: self.groups.len(),
+            values: self.values.len(),
+            value_bytes: self.values.bytes(),
+            ..self.totals
+        }
+    }
+
+    /// When [`Core::tick`] has something to do; `Millis::MAX`: nothing is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Millis {
+        self.alarms.next()
+    }
+
+    pub(super) fn access(&self, now: Millis, name: &str, key: Key) -> Result<u32, AccessError> {
+        match self.mailboxes.find(name) {
+            Some(slot) if self.mailboxes[slot].key == key => Ok(slot),
+            found => Err(match self.closed.find(now, name, key) {
+                Some((cause, reason)) => AccessError::Closed { cause, reason },
+                None if found.is_some() => AccessError::WrongKey,
+                None => AccessError::NotFound,
+            }),
+        }
+    }
+
+    // ---- reading ----
+
+    /// Starts a read: confirms up to `cursor` (none: reads on behind what was
+    /// confirmed), displaces whoever reads, and answers or holds. A held read
+    /// gets its answer through some later call's effects, within `wait_ms`.
+    ///
+    /// # Errors
+    /// If there is no such mailbox, the key is wrong, or the cursor is ahead.
+    #[allow(clippy::too_many_arguments)] // one read's parameters; a struct would only rename them
+    pub fn poll(
+        &mut self,
+        now: Millis,
+        name: &str,
+        key: Key,
+        cursor: Option<u64>,
+        wait_ms: Millis,
+        conn: ConnId,
+        fx: &mut Effects,
+    ) -> Result<Polled, AccessError> {
+        let slot = self.access(now, name, key)?;
+        let mailbox = &mut self.mailboxes[slot];
+        let cursor = cursor.unwrap_or(mailbox.confirmed());
+        if cursor > mailbox.last() {
+            return Err(AccessError::BadCursor { last: mailbox.last() });
+        }
+        if let Some(reader) = mailbox.reader.take() {
+            self.totals.held -= 1;
+            fx.answers.push((reader.conn, Answer::Displaced));
+        }
+        mailbox.confirm(cursor, &mut self.totals);
+        mailbox.away_since = now;
+        if !mailbox.attached {
+            mailbox.attached = true;
+            fx.notices.push_back(Notice::Attached(mailbox.session(slot)));
+        }
+        let (messages, bytes) = (self.limits.max_batch_messages, self.limits.max_batch_bytes);
+        let polled = match mailbox.take(now, cursor, messages, bytes, &mut self.totals) {
+            Some(batch) => Polled::Ready(batch),
+            None if wait_ms == 0 => Polled::Nothing,
+            None => {
+                let until = now.saturating_add(wait_ms);
+                mailbox.reader = Some(Reader { conn, cursor, until });
+                self.totals.held += 1;
+                Polled::Held
+            }
+        };
+        self.arm(slot);
+        Ok(polled)
+    }
+
+    /// The connection of a held read is gone.
+    pub fn detach(&mut self, now: Millis, name: &str, conn: ConnId) {
+        if let Some(slot) = self.mailboxes.find(name)
+            && self.mailboxes[slot].reader.is_some_and(|reader| reader.conn == conn)
+        {
+            self.end_read(slot, now);
+            self.arm(slot);
+        }
+    }
+
+    /// Ends every held read with [`Answer::Nothing`].
+    pub fn release_held(&mut self, now: Millis, fx: &mut Effects) {
+        let held: Vec<u32> = self
+            .mailboxes
+            .iter()
+            .filter_map(|(slot, mailbox)| mailbox.reader.map(|_| slot))
+            .collect();
+        for slot in held {
+            if let Some(reader) = self.end_read(slot, now) {
+                fx.answers.push((reader.conn, Answer::Nothing));
+            }
+            self.arm(slot);
+        }
+    }
+
+    pub(super) fn end_read(&mut self, slot: u32, now: Millis) -> Option<Reader> {
+        let mailbox = &mut self.mailboxes[slot];
+        let reader = mailbox.reader.take()?;
+        mailbox.away_since = now;
+        self.totals.held -= 1;
+        Some(reader)
+    }
+
+    /// Answers a held read if there is something for it.
+    pub(super) fn feed(&mut self, slot: u32, now: Millis, fx: &mut Effects) {
+        let mailbox = &mut self.mailboxes[slot];
+        let Some(reader) = mailbox.reader else { return };
+        let (messages, bytes) = (self.limits.max_batch_messages, self.limits.max_batch_bytes);
+        if let Some(batch) = mailbox.take(now, reader.cursor, messages, bytes, &mut self.totals) {
+            self.end_read(slot, now);
+            fx.answers.push((reader.conn, Answer::Batch(batch)));
+        }
+    }
+
+    /// The next number for a version, serial or mark.
+    pub(super) fn count(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+}

@@ -1,0 +1,120 @@
+//! What happens because time passes.
+
+use super::{
+    Answer, CloseCause, Effects, Millis, Name, Notice,
+    ids::MailboxId,
+    state::Core,
+    timers::{Owner, PluginTimer, first_due, set_timer, take_due},
+};
+
+/// Most alarms handled in one [`Core::tick`], so that a crowd that expires at
+/// once does not hold the lock for long.
+const MAX_RINGS_PER_TICK: usize = 1000;
+
+impl Core {
+    /// Does what is due at `now`. At most [`MAX_RINGS_PER_TICK`] alarms; if
+    /// more are due, [`Core::next_deadline`] is still in the past.
+    pub fn tick(&mut self, now: Millis, fx: &mut Effects) {
+        for _ in 0..MAX_RINGS_PER_TICK {
+            let Some((at, owner)) = self.alarms.pop_due(now) else { break };
+            match owner {
+                Owner::App if at == self.app_alarm_at => self.ring_app(now, fx),
+                Owner::Mailbox(id) if self.is_live(at, id) => self.ring(id.slot, now, fx),
+                _ => {}
+            }
+        }
+    }
+
+    fn is_live(&self, at: Millis, id: MailboxId) -> bool {
+        self.mailboxes.get(id.slot).is_some_and(|m| m.serial == id.serial && m.alarm_at == at)
+    }
+
+    fn ring_app(&mut self, now: Millis, fx: &mut Effects) {
+        self.app_alarm_at = Millis::MAX;
+        for timer in take_due(&mut self.app_timers, now) {
+            self.timers -= 1;
+            let PluginTimer { plugin, name, .. } = timer;
+            fx.notices.push_back(Notice::Timer { plugin, name, session: None });
+        }
+        self.arm_app();
+    }
+
+    fn ring(&mut self, slot: u32, now: Millis, fx: &mut Effects) {
+        let mailbox = &mut self.mailboxes[slot];
+        mailbox.alarm_at = Millis::MAX;
+        mailbox.ring(now, &mut self.totals);
+        for timer in take_due(&mut mailbox.timers, now) {
+            self.timers -= 1;
+            let session = Some(mailbox.session(slot));
+            let PluginTimer { plugin, name, .. } = timer;
+            fx.notices.push_back(Notice::Timer { plugin, name, session });
+        }
+        self.feed(slot, now, fx);
+        let mailbox = &mut self.mailboxes[slot];
+        if mailbox.reader.is_some_and(|reader| reader.until <= now)
+            && let Some(reader) = self.end_read(slot, now)
+        {
+            fx.answers.push((reader.conn, Answer::Nothing));
+        }
+        let mailbox = &mut self.mailboxes[slot];
+        if mailbox.reader.is_none() {
+            if now >= mailbox.away_since.saturating_add(mailbox.linger_ms) {
+                return self.close_slot(slot, now, CloseCause::Expired, "expired", fx);
+            }
+            let grace_over = mailbox.away_since.saturating_add(self.limits.detach_grace_ms);
+            if mailbox.attached && now >= grace_over {
+                mailbox.attached = false;
+                fx.notices.push_back(Notice::Detached(mailbox.session(slot)));
+            }
+        }
+        self.arm(slot);
+    }
+
+    /// Sets a mailbox's alarm if something is due earlier than it rings.
+    pub(super) fn arm(&mut self, slot: u32) {
+        let grace_ms = self.limits.detach_grace_ms;
+        let mailbox = &mut self.mailboxes[slot];
+        let due = mailbox.due(grace_ms);
+        if due < mailbox.alarm_at {
+            mailbox.alarm_at = due;
+            let owner = Owner::Mailbox(MailboxId { slot, serial: mailbox.serial });
+            self.alarms.set(due, owner);
+            let mailboxes = &self.mailboxes;
+            let app_alarm_at = self.app_alarm_at;
+            self.alarms.sweep(mailboxes.len(), |at, owner| match owner {
+                Owner::App => at == app_alarm_at,
+                Owner::Mailbox(id) => mailboxes
+                    .get(id.slot)
+                    .is_some_and(|m| m.serial == id.serial && m.alarm_at == at),
+            });
+        }
+    }
+
+    fn arm_app(&mut self) {
+        let due = first_due(&self.app_timers);
+        if due < self.app_alarm_at {
+            self.app_alarm_at = due;
+            self.alarms.set(due, Owner::App);
+        }
+    }
+
+    pub(super) fn set_timer(&mut self, mailbox: Option<Name>, timer: PluginTimer) {
+        let Some(timers) = self.timers_of(mailbox.as_ref()) else { return };
+        let added = set_timer(timers, timer);
+        self.timers += usize::from(added);
+        match mailbox.and_then(|name| self.mailboxes.find(name.as_str())) {
+            Some(slot) => self.arm(slot),
+            None => self.arm_app(),
+        }
+    }
+
+    pub(super) fn timers_of(&mut self, mailbox: Option<&Name>) -> Option<&mut Vec<PluginTimer>> {
+        match mailbox {
+            None => Some(&mut self.app_timers),
+            Some(name) => {
+                let slot = self.mailboxes.find(name.as_str())?;
+                Some(&mut self.mailboxes[slot].timers)
+            }
+        }
+    }
+}

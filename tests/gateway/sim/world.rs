@@ -1,0 +1,565 @@
+//! One simulated world: an app with native plugins, clients, backends and a
+//! clock, all driven by one seed.
+
+use super::{
+    model::{Held, ModelBox, Sent, Taken},
+    plugin::{Chat, Gatekeeper, Shared, name, number, payload, text},
+};
+use cometbox::{
+    app::{Answers, App, AppLimits, Now, Refusal},
+    core::{
+        AccessError, Address, Answer, Batch, ConnId, CoreLimits, FullPolicy, Key, MailboxLimits,
+        Message, PluginName, Polled,
+    },
+    plugin::{OpenRequest, PluginLimits},
+};
+use std::{collections::BTreeMap, fmt::Write, sync::Arc};
+
+const NAMES: [&str; 6] = ["ann", "bob", "cy", "dee", "eve", "flo"];
+const GROUPS: [&str; 3] = ["red", "green", "blue"];
+const MAX_BATCH: usize = 5;
+const GRACE_MS: u64 = 500;
+
+/// What a client has: it learns only from answers that reach it.
+#[derive(Default, Clone)]
+struct Client {
+    cursor: u64,
+    /// In the order of processing.
+    got: Vec<(u64, String)>,
+}
+
+pub struct World {
+    rng: fastrand::Rng,
+    app: Arc<App>,
+    shared: Arc<Shared>,
+    now: u64,
+    next_conn: u64,
+    next_text: u64,
+    version: u64,
+    boxes: BTreeMap<String, ModelBox>,
+    clients: BTreeMap<String, Client>,
+    /// Reads of mailboxes that closed, and how they must end.
+    ending: Vec<(u64, &'static str)>,
+    /// The `count` commands that succeeded.
+    counted: u64,
+    /// Everything that happened, for the comparison of two runs.
+    pub log: String,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let limits = AppLimits {
+            core: CoreLimits {
+                max_mailboxes: 5, // one less than there are names
+                max_queued_bytes: 1 << 20,
+                max_groups: 100,
+                max_groups_per_mailbox: 10,
+                max_timers: 100,
+                max_values: 10,
+                max_value_bytes: 1000,
+                max_batch_messages: MAX_BATCH,
+                max_batch_bytes: 1 << 20,
+                detach_grace_ms: GRACE_MS,
+                closed_memory_ms: 1_000,
+            },
+            mailbox: max_mailbox(),
+            max_mailbox: max_mailbox(),
+            linger_ms: 1_000,
+            max_linger_ms: 10_000,
+            plugin: PluginLimits::default(),
+        };
+        let mut world = Self {
+            rng: fastrand::Rng::with_seed(seed),
+            app: App::new("sim", limits, seed, Box::new(|| {})),
+            shared: Arc::default(),
+            now: 1_000,
+            next_conn: 0,
+            next_text: 0,
+            version: 0,
+            boxes: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            ending: Vec::new(),
+            counted: 0,
+            log: String::new(),
+        };
+        world.swap(false);
+        world
+    }
+
+    pub fn step(&mut self) {
+        match self.rng.u32(0..100) {
+            0..12 => self.open(),
+            12..40 => self.poll(),
+            40..55 => self.command(),
+            55..75 => self.publish(),
+            75..80 => self.lose_connection(),
+            80..83 => self.close(),
+            83..86 => {
+                let broken = self.rng.bool();
+                self.swap(broken);
+            }
+            _ => {
+                let ms = self.rng.u64(1..800);
+                self.pass(ms);
+            }
+        }
+        self.check();
+    }
+
+    /// Everybody reads what is left; then nothing may be missing.
+    pub fn settle(&mut self) {
+        for who in NAMES {
+            while self.boxes.contains_key(who) && self.read(who, 0, false) {}
+            self.check();
+        }
+        let boxes: Vec<_> = self.boxes.iter().map(|(n, b)| (n.clone(), b.waiting())).collect();
+        for (who, _) in &boxes {
+            self.read(who, 0, false); // the last cursor confirms
+        }
+        assert_eq!(self.app.totals().queued_messages, 0, "all was confirmed: {boxes:?}");
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: self.now, unix_ms: 1_700_000_000_000 + self.now }
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.rng.usize(0..from.len())]
+    }
+
+    fn note(&mut self, what: std::fmt::Arguments<'_>) {
+        writeln!(self.log, "{} {what}", self.now).expect("writing to a string cannot fail");
+    }
+
+    fn swap(&mut self, broken: bool) {
+        let chain: cometbox::app::Chain = vec![
+            Arc::new(Gatekeeper(PluginName("gate".into()))),
+            Arc::new(Chat { name: PluginName("chat".into()), shared: self.shared.clone(), broken }),
+        ];
+        let mut out = Answers::new();
+        let result = self.app.swap(self.now(), chain, &mut out);
+        self.note(format_args!("swap broken={broken} {result:?}"));
+        assert_eq!(result.is_err(), broken);
+        self.version += u64::from(!broken);
+        assert_eq!(self.app.version(), self.version, "a broken version changes nothing");
+        assert!(out.is_empty(), "a swap answers nobody");
+    }
+
+    fn open(&mut self) {
+        let who = self.pick(&NAMES);
+        let (group, messages) = (self.pick(&GROUPS), self.rng.usize(1..8));
+        let policy = self.pick(&["drop", "reject"]);
+        let linger_ms = self.rng.u64(0..3_000);
+        let bad = self.rng.u32(0..10) == 0;
+        let trap = self.trap();
+        let request = if bad {
+            "bad".to_owned()
+        } else {
+            format!("{who} {group} {messages} {policy} {linger_ms}")
+        };
+        let mut key = [0; 16];
+        self.rng.fill(&mut key);
+        let request = OpenRequest { body: payload(&request), headers: vec![], peer: String::new() };
+        let mut out = Answers::new();
+        let result = self.app.open(self.now(), Key(key), &request, &mut out);
+        self.note(format_args!("open {who} {group} {messages} {policy} {linger_ms} {result:?}"));
+        let expected = match (bad, trap, self.boxes.contains_key(who)) {
+            (true, ..) => "Rejected",
+            (_, true, _) => "Failed",
+            (_, _, true) => "NameTaken",
+            _ if self.boxes.len() == 5 => "Limit",
+            _ => "ok",
+        };
+        assert_eq!(kind(result.as_ref().map(drop)), expected, "open {who}");
+        if bad {
+            *self.shared.trap.lock() = false; // the gatekeeper was first
+        }
+        if expected == "ok" {
+            let reject = policy == "reject";
+            let mut mailbox = ModelBox::new(key, messages, reject, linger_ms, self.now);
+            mailbox.groups.insert(group.to_owned());
+            self.boxes.insert(who.to_owned(), mailbox);
+            self.clients.insert(who.to_owned(), Client::default());
+        }
+        self.apply(out);
+    }
+
+    fn poll(&mut self) {
+        let who = self.pick(&NAMES);
+        let wait_ms = if self.rng.bool() { 0 } else { self.rng.u64(1..2_000) };
+        let lost = self.rng.u32(0..5) == 0;
+        self.read(who, wait_ms, lost);
+    }
+
+    /// Whether something came. `lost`: the answer does not reach the client.
+    fn read(&mut self, who: &str, wait_ms: u64, lost: bool) -> bool {
+        let client = self.clients.get(who).cloned().unwrap_or_default();
+        let key = Key(self.boxes.get(who).map_or([0; 16], |b| b.key));
+        self.next_conn += 1;
+        let conn = self.next_conn;
+        let mut out = Answers::new();
+        let cursor = client.cursor;
+        let polled =
+            self.app.poll(self.now(), who, key, Some(cursor), wait_ms, ConnId(conn), &mut out);
+        self.note(format_args!("poll {who} {cursor} {wait_ms} {conn} {polled:?}"));
+        let now = self.now;
+        let Some(mailbox) = self.boxes.get_mut(who) else {
+            let gone = matches!(polled, Err(AccessError::NotFound | AccessError::Closed { .. }));
+            assert!(gone, "{polled:?}");
+            return false;
+        };
+        if let Some(old) = mailbox.held.take() {
+            let (displaced, answer) = out.remove(0);
+            assert_eq!((displaced, format!("{answer:?}")), (ConnId(old.conn), "Displaced".into()));
+        }
+        assert!(out.is_empty(), "a read answers nobody else");
+        mailbox.confirm(cursor);
+        mailbox.away_since = now;
+        if !mailbox.attached {
+            mailbox.attached = true;
+            self.expect_notice(who, "attached");
+        }
+        let mailbox = self.boxes.get_mut(who).expect("it was there above");
+        let expected = mailbox.take(now, cursor, MAX_BATCH);
+        match (polled.expect("the mailbox is open"), expected) {
+            (Polled::Ready(batch), Some(taken)) => {
+                assert_eq!(show(&batch), taken, "{who} at {cursor}");
+                self.receive(who, batch, lost);
+                true
+            }
+            (Polled::Nothing, None) if wait_ms == 0 => false,
+            (Polled::Held, None) if wait_ms > 0 => {
+                mailbox.held = Some(Held { conn, cursor, until: now + wait_ms });
+                false
+            }
+            (polled, expected) => panic!("{who} got {polled:?}, expected {expected:?}"),
+        }
+    }
+
+    fn receive(&mut self, who: &str, batch: Batch, lost: bool) {
+        if lost {
+            return;
+        }
+        let client = self.clients.get_mut(who).expect("every mailbox has a client");
+        for delivery in batch.messages {
+            assert!(delivery.seq > client.cursor, "{who} was handed {} twice", delivery.seq);
+            let last = client.got.last().map_or(0, |(seq, _)| *seq);
+            assert!(delivery.seq > last, "{who} got {} after {last}", delivery.seq);
+            client.got.push((delivery.seq, text(&delivery.message.payload).to_owned()));
+        }
+        client.cursor = batch.cursor;
+    }
+
+    fn command(&mut self) {
+        let who = self.pick(&NAMES);
+        let (group, whom) = (self.pick(&GROUPS), self.pick(&NAMES));
+        let said = self.text();
+        let command = match self.rng.u32(0..12) {
+            0..5 => format!("say {group} {said}"),
+            5 => format!("join {group}"),
+            6 => format!("leave {group}"),
+            7 => format!("kick {whom}"),
+            8 | 9 => "count".to_owned(),
+            10 => "own".to_owned(),
+            _ => "nonsense".to_owned(),
+        };
+        let counts = command == "count" || command == "own";
+        let meddling = counts && self.boxes.contains_key(who) && self.rng.bool();
+        if meddling {
+            self.meddle(who, &command);
+        }
+        // A trap asked for here would hit the meddler instead.
+        let trap = !meddling && self.trap();
+        let key = Key(self.boxes.get(who).map_or([0; 16], |b| b.key));
+        let mut out = Answers::new();
+        let result = self.app.message(self.now(), who, key, &payload(&command), &mut out);
+        self.note(format_args!("command {who} {command} trap={trap} {result:?}"));
+        let expected = match (self.boxes.contains_key(who), command.as_str()) {
+            (false, _) => "Access",
+            (_, "nonsense") => "Rejected",
+            _ if trap => "Failed",
+            _ => "ok",
+        };
+        assert_eq!(kind(result.as_ref().map(drop)), expected, "{who}: {command}");
+        *self.shared.trap.lock() = false;
+        if expected == "ok" {
+            if meddling {
+                self.model_command(who, &command);
+            }
+            let counter = self.model_command(who, &command);
+            let reply = result.expect("checked above").map(|reply| number(&reply.bytes));
+            assert_eq!(reply, counter, "{who}: {command}");
+        }
+        self.apply(out);
+    }
+
+    /// The counter that the command replies with, if it counts.
+    fn model_command(&mut self, who: &str, command: &str) -> Option<u64> {
+        let words: Vec<&str> = command.splitn(3, ' ').collect();
+        let mailbox = self.boxes.get_mut(who).expect("the command succeeded");
+        match words[..] {
+            ["kick", whom] => {
+                if self.boxes.contains_key(whom) {
+                    self.model_close(whom, "plugin");
+                }
+            }
+            ["say", group, said] => {
+                let sent = Sent { text: said.to_owned(), ttl_ms: None, collapse: None };
+                self.deliver(&[], &[group], &[who], &sent);
+            }
+            ["join", group] => {
+                mailbox.groups.insert(group.to_owned());
+            }
+            ["leave", group] => {
+                mailbox.groups.remove(group);
+            }
+            ["count"] => {
+                self.counted += 1;
+                return Some(self.counted);
+            }
+            ["own"] => {
+                mailbox.state += 1;
+                return Some(mailbox.state);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// Lets the same thing happen in the middle of the next call.
+    fn meddle(&mut self, who: &str, command: &str) {
+        let (app, now) = (self.app.clone(), self.now());
+        let key = Key(self.boxes[who].key);
+        let (who, command) = (who.to_owned(), command.to_owned());
+        *self.shared.meddle.lock() = Some(Box::new(move || {
+            app.message(now, &who, key, &payload(&command), &mut Answers::new())
+                .expect("nothing stands against it");
+        }));
+    }
+
+    fn publish(&mut self) {
+        let mut some = |from: &[&'static str]| -> Vec<&'static str> {
+            from.iter().copied().filter(|_| self.rng.u32(0..3) == 0).collect()
+        };
+        let (to, groups, except) = (some(&NAMES), some(&GROUPS), some(&NAMES));
+        let sent = Sent {
+            text: self.text(),
+            ttl_ms: (self.rng.u32(0..4) == 0).then(|| self.rng.u64(0..1_000)),
+            collapse: (self.rng.u32(0..4) == 0).then(|| self.pick(&["x", "y"]).to_owned()),
+        };
+        let trap = self.trap();
+        let names = |texts: &[&str]| texts.iter().map(|text| name(text)).collect();
+        let address =
+            Address { mailboxes: names(&to), groups: names(&groups), except: names(&except) };
+        let collapse = sent.collapse.as_deref().map(Into::into);
+        let message = Message::new(payload(&sent.text), sent.ttl_ms, collapse);
+        let mut out = Answers::new();
+        let result = self.app.publish(self.now(), &address, &message, &mut out);
+        self.note(format_args!("publish {address:?} {sent:?} trap={trap} {result:?}"));
+        if trap {
+            assert_eq!(kind(result.as_ref().map(drop)), "Failed");
+        } else {
+            let report = result.expect("nothing stands against it");
+            let missing = to.iter().filter(|n| !self.boxes.contains_key(**n)).count();
+            let (queued, full, dropped) = self.deliver(&to, &groups, &except, &sent);
+            let got = (report.queued, report.full.len(), report.dropped, report.missing.len());
+            assert_eq!(got, (queued, full, dropped, missing));
+        }
+        self.apply(out);
+    }
+
+    /// The model's delivery: who took it, who was full, what was dropped.
+    fn deliver(
+        &mut self,
+        to: &[&str],
+        groups: &[&str],
+        except: &[&str],
+        sent: &Sent,
+    ) -> (usize, usize, usize) {
+        let (mut queued, mut full, mut dropped) = (0, 0, 0);
+        for (who, mailbox) in &mut self.boxes {
+            let addressed = to.contains(&who.as_str())
+                || groups.iter().any(|group| mailbox.groups.contains(*group));
+            if addressed && !except.contains(&who.as_str()) {
+                let (took, went) = mailbox.push(self.now, sent);
+                queued += usize::from(took);
+                full += usize::from(!took);
+                dropped += went;
+            }
+        }
+        (queued, full, dropped)
+    }
+
+    fn lose_connection(&mut self) {
+        let who = self.pick(&NAMES);
+        if let Some(mailbox) = self.boxes.get_mut(who)
+            && let Some(held) = mailbox.held.take()
+        {
+            mailbox.away_since = self.now;
+            self.app.detach(self.now(), who, ConnId(held.conn));
+            self.note(format_args!("lost connection of {who}"));
+        }
+    }
+
+    fn close(&mut self) {
+        let who = self.pick(&NAMES);
+        let Some(key) = self.boxes.get(who).map(|mailbox| mailbox.key) else { return };
+        let mut out = Answers::new();
+        let result = self.app.close(self.now(), who, Key(key), &mut out);
+        self.note(format_args!("close {who} {result:?}"));
+        result.expect("it is open");
+        self.model_close(who, "client");
+        self.apply(out);
+    }
+
+    /// The mailbox is gone; its reader hears of it, and so does the plugin.
+    fn model_close(&mut self, who: &str, cause: &str) {
+        self.expect_notice(who, cause);
+        let mailbox = self.boxes.remove(who).expect("only open mailboxes close");
+        self.ending.extend(mailbox.held.map(|held| (held.conn, "Closed")));
+    }
+
+    fn pass(&mut self, ms: u64) {
+        let end = self.now + ms;
+        loop {
+            let mut out = Answers::new();
+            let next = self.app.tick(self.now(), &mut out);
+            self.note(format_args!("tick {next}"));
+            self.after_tick();
+            self.apply(out);
+            assert!(next > self.now, "a tick leaves nothing due");
+            if next > end {
+                break;
+            }
+            self.now = next;
+        }
+        self.now = end;
+    }
+
+    /// The notices of a tick: only what is due, and all that is due.
+    fn after_tick(&mut self) {
+        let notices = std::mem::take(&mut *self.shared.notices.lock());
+        for (who, what) in notices {
+            let mailbox = self.boxes.get_mut(&who).expect("notices are about open mailboxes");
+            assert!(mailbox.held.as_ref().is_none_or(|held| held.until <= self.now));
+            // A read that ends now leaves the mailbox without a reader now.
+            let away = if mailbox.held.is_some() { 0 } else { self.now - mailbox.away_since };
+            match what.as_str() {
+                "detached" => {
+                    assert!(std::mem::take(&mut mailbox.attached), "{who} detached twice");
+                    assert_eq!(away, GRACE_MS, "{who} detached");
+                }
+                "expired" => {
+                    assert_eq!(away, mailbox.linger_ms, "{who} expired");
+                    let held = self.boxes.remove(&who).and_then(|mailbox| mailbox.held);
+                    self.ending.extend(held.map(|held| (held.conn, "Nothing")));
+                }
+                other => panic!("a tick told {other} of {who}"),
+            }
+            self.note(format_args!("notice {who} {what}"));
+        }
+    }
+
+    /// Answers to held reads: who expects one gets exactly the model's.
+    fn apply(&mut self, out: Answers) {
+        for (conn, answer) in out {
+            self.note(format_args!("answer {} {answer:?}", conn.0));
+            if let Some(at) = self.ending.iter().position(|(ending, _)| *ending == conn.0) {
+                let (_, expected) = self.ending.remove(at);
+                assert!(format!("{answer:?}").starts_with(expected), "{answer:?}: {expected}");
+                continue;
+            }
+            let is_its = |held: &Held| held.conn == conn.0;
+            let (who, mailbox) = self
+                .boxes
+                .iter_mut()
+                .find(|(_, mailbox)| mailbox.held.as_ref().is_some_and(is_its))
+                .expect("only held reads are answered");
+            let who = who.clone();
+            let held = mailbox.held.take().expect("it was found by it");
+            mailbox.away_since = self.now;
+            match answer {
+                Answer::Batch(batch) => {
+                    let taken = mailbox.take(self.now, held.cursor, MAX_BATCH);
+                    assert_eq!(Some(show(&batch)), taken, "{who}");
+                    let lost = self.rng.u32(0..5) == 0;
+                    self.receive(&who, batch, lost);
+                }
+                Answer::Nothing => assert_eq!(held.until, self.now, "{who} waits its time"),
+                other => panic!("{who} got {other:?}"),
+            }
+        }
+        assert!(self.ending.is_empty(), "not answered: {:?}", self.ending);
+    }
+
+    fn expect_notice(&mut self, who: &str, what: &str) {
+        let mut notices = self.shared.notices.lock();
+        let at = notices.iter().position(|(w, n)| w == who && n == what);
+        let at = at.unwrap_or_else(|| panic!("{who} {what} was not told: {notices:?}"));
+        notices.remove(at);
+    }
+
+    /// What holds between any two steps.
+    fn check(&mut self) {
+        assert!(self.shared.notices.lock().is_empty(), "nothing is told without a reason");
+        for (who, mailbox) in &mut self.boxes {
+            let fed = mailbox.held.clone().and_then(|h| mailbox.take(self.now, h.cursor, 1));
+            assert!(fed.is_none(), "{who} waits for {fed:?}, which is there");
+            assert!(mailbox.waiting() <= mailbox.max_messages);
+        }
+        let totals = self.app.totals();
+        assert_eq!(totals.mailboxes, self.boxes.len());
+        assert_eq!(totals.held, self.boxes.values().filter(|b| b.held.is_some()).count());
+        let mut reads = self.app.reads();
+        let mut groups = 0;
+        for group in GROUPS {
+            let mut members: Vec<_> =
+                reads.members(group).iter().map(ToString::to_string).collect();
+            members.sort();
+            let expected: Vec<_> = self
+                .boxes
+                .iter()
+                .filter(|(_, mailbox)| mailbox.groups.contains(group))
+                .map(|(who, _)| who.clone())
+                .collect();
+            assert_eq!(members, expected, "members of {group}");
+            groups += usize::from(!members.is_empty());
+        }
+        assert_eq!(totals.groups, groups, "an empty group is gone");
+        let counted = reads.value("count").map_or(0, |value| number(&value));
+        assert_eq!(counted, self.counted, "no count is lost, none is doubled");
+    }
+
+    fn text(&mut self) -> String {
+        self.next_text += 1;
+        format!("t{}", self.next_text)
+    }
+
+    fn trap(&mut self) -> bool {
+        let trap = self.rng.u32(0..10) == 0;
+        *self.shared.trap.lock() = trap;
+        trap
+    }
+}
+
+fn max_mailbox() -> MailboxLimits {
+    MailboxLimits { messages: 8, bytes: 1 << 16, full: FullPolicy::DropOldest, per_second: 0 }
+}
+
+fn show(batch: &Batch) -> Taken {
+    let messages = batch.messages.iter();
+    let messages = messages.map(|d| (d.seq, text(&d.message.payload).to_owned())).collect();
+    (batch.cursor, batch.lost, messages)
+}
+
+fn kind(result: Result<(), &Refusal>) -> &'static str {
+    match result {
+        Ok(()) => "ok",
+        Err(Refusal::Access(_)) => "Access",
+        Err(Refusal::Rejected { .. }) => "Rejected",
+        Err(Refusal::NameTaken(_)) => "NameTaken",
+        Err(Refusal::Failed { .. }) => "Failed",
+        Err(Refusal::NotReady) => "NotReady",
+        Err(Refusal::Limit { .. }) => "Limit",
+    }
+}
