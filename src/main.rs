@@ -1,1 +1,5 @@
-fn main() {}
+//! The `cometbox` program; see [`cometbox::cli`].
+
+fn main() -> std::process::ExitCode {
+    cometbox::cli::main()
+}

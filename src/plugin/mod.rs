@@ -6,7 +6,7 @@
 
 pub mod limits;
 pub mod reads;
-// pub mod wasm;
+pub mod wasm;
 
 use crate::core::{Action, Address, CloseCause, FullPolicy, Message, Name, Payload, PluginName};
 use bytes::Bytes;

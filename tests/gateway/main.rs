@@ -1,1 +1,9 @@
+//! The gateway as its users meet it.
+
+mod docs;
+mod fire;
+mod http;
+mod neighbour;
+mod plugins;
 mod sim;
+mod support;

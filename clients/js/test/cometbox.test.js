@@ -1,0 +1,283 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { connect, CometboxError } from '../cometbox.js'
+import { gateway, memory, messages, opened, refusal } from './gateway.js'
+
+const quick = { retryMin: 5, retryMax: 20, timeout: 2000 }
+
+/** Connects and notes everything that the callbacks are told. */
+function client(t, { baseUrl }, options = {}) {
+  const log = []
+  let changed = () => {}
+  const note = (...entry) => {
+    log.push(entry.join(' '))
+    changed()
+  }
+  const box = connect({
+    app: 'chat',
+    baseUrl,
+    ...quick,
+    onMessage: (data) => note(data),
+    onLost: (count) => note('lost', count),
+    onOpen: ({ mailbox, resumed }) => note(resumed ? 'resumed' : 'opened', mailbox),
+    onState: (state, error) => note(state, ...(error ? [error.code] : [])),
+    onClosed: (error) => note('over', ...(error ? [error.code] : [])),
+    ...options,
+  })
+  t.after(() => box.close())
+  const until = async (entry) => {
+    while (!log.includes(entry)) await new Promise((resolve) => (changed = resolve))
+  }
+  return { box, log, until }
+}
+
+test('opens, reads in order and confirms what was handled', async (t) => {
+  const gw = await gateway(t, { POST: [opened()], GET: [messages(1, 2), messages(3), 'hold'], DELETE: [[204]] })
+  const { box, log, until } = client(t, gw, { open: { nick: 'ann' } })
+  assert.deepEqual(await box.opened, { mailbox: 'ann', reply: { hi: 'ann' }, resumed: false })
+  await until('m3')
+  await gw.until((seen) => seen.length === 4)
+  assert.deepEqual(log, ['opened ann', 'online', 'm1', 'm2', 'm3'])
+  assert.equal(gw.seen[0].body, '{"nick":"ann"}')
+  assert.equal(gw.seen[1].headers.authorization, 'Bearer key-ann')
+  assert.deepEqual(
+    gw.of('GET').map((r) => r.url),
+    ['/chat/mailboxes/ann?cursor=0&wait=25', '/chat/mailboxes/ann?cursor=2&wait=25', '/chat/mailboxes/ann?cursor=3&wait=25'],
+  )
+})
+
+test('does not confirm before the callback is done', async (t) => {
+  const gw = await gateway(t, { POST: [opened()], GET: [messages(1), 'hold'] })
+  let done
+  const { until } = client(t, gw, { onMessage: () => new Promise((resolve) => (done = resolve)) })
+  await until('online')
+  while (!done) await new Promise(setImmediate)
+  assert.equal(gw.of('GET').length, 1)
+  done()
+  await gw.until((seen) => seen.at(-1)?.url.includes('cursor=1'))
+})
+
+test('hands over a message that comes again only once', async (t) => {
+  const gw = await gateway(t, { POST: [opened()], GET: [messages(1, 2), 'cut', messages(2, 3), 'hold'] })
+  const { log, until } = client(t, gw)
+  await until('m3')
+  assert.deepEqual(log, ['opened ann', 'online', 'm1', 'm2', 'offline network', 'online', 'm3'])
+  assert.match(gw.of('GET')[2].url, /cursor=2&wait=0/, 'after a failure it asks without being held')
+})
+
+test('tells what was lost', async (t) => {
+  const gw = await gateway(t, { POST: [opened()], GET: [[200, { cursor: 9, lost: 7, messages: [{ seq: 9, data: 'm9' }] }], 'hold'] })
+  const { log, until } = client(t, gw)
+  await until('m9')
+  assert.deepEqual(log.slice(2), ['lost 7', 'm9'])
+})
+
+for (const [name, gone] of [
+  ['404', refusal(404, 'not_found')],
+  ['401', refusal(401, 'unauthorized')],
+  ['bad_cursor', refusal(400, 'bad_cursor')],
+])
+  test(`opens again after ${name}`, async (t) => {
+    const gw = await gateway(t, { POST: [opened('a'), opened('b')], GET: [messages(5), gone, messages(1), 'hold'], SEND: [[204]] })
+    const { box, log, until } = client(t, gw)
+    await until('m1')
+    assert.deepEqual(log, ['opened a', 'online', 'm5', `opening ${gone[1].error.code}`, 'opened b', 'online', 'm1'])
+    assert.match(gw.of('GET').at(-1).url, /mailboxes\/b\?/)
+    assert.equal((await box.opened).mailbox, 'b')
+    assert.equal(await box.send(1), undefined)
+    assert.equal(gw.of('POST').at(-1).url, '/chat/mailboxes/b')
+  })
+
+for (const [code, status] of [['displaced', 409], ['closed', 410], ['forbidden', 403]])
+  test(`stops when ${code}`, async (t) => {
+    const storage = memory()
+    const gw = await gateway(t, { POST: [opened()], GET: [refusal(status, code, { reason: 'so there' })] })
+    let why
+    const { box, log, until } = client(t, gw, { storage, onClosed: (error) => (why = error) })
+    await until(`closed ${code}`)
+    await new Promise((resolve) => setTimeout(resolve, 30)) // nothing more may come
+    assert.equal(gw.of('GET').length, 1)
+    assert.deepEqual([why.code, why.status, why.reason], [code, status, 'so there'])
+    assert.equal(box.state, 'closed')
+    assert.equal(storage.map.size, code === 'displaced' ? 1 : 0)
+    await assert.rejects(box.send('x'), { code })
+    assert.equal(log.filter((l) => l.startsWith('closed')).length, 1)
+  })
+
+test('a refused opening is final and says why', async (t) => {
+  const gw = await gateway(t, { POST: [refusal(409, 'name_taken')] })
+  const { box, log } = client(t, gw)
+  await assert.rejects(box.opened, (e) => e instanceof CometboxError && e.code === 'name_taken' && e.status === 409 && e.message === 'it is name_taken')
+  assert.deepEqual(log, ['closed name_taken', 'over name_taken'])
+})
+
+test('a plugin may refuse with a 5xx; that is final too', async (t) => {
+  const gw = await gateway(t, { POST: [refusal(503, 'rejected')] })
+  const { box } = client(t, gw)
+  await assert.rejects(box.opened, { code: 'rejected', status: 503 })
+})
+
+test('waits for a gateway that is not there yet, or not itself', async (t) => {
+  const gw = await gateway(t, {
+    POST: ['cut', refusal(500, 'plugin_failed'), [502, '<h1>Bad Gateway</h1>'], [200, '<h1>Please log in to the wifi</h1>'], opened()],
+    GET: ['hold'],
+  })
+  const { log, until } = client(t, gw)
+  await until('online')
+  assert.deepEqual(log, ['offline network', 'offline plugin_failed', 'offline http_error', 'offline network', 'opened ann', 'online'])
+})
+
+test('honours Retry-After', async (t) => {
+  const gw = await gateway(t, {
+    POST: [opened()],
+    GET: [refusal(503, 'shutting_down', {}, { 'Retry-After': '1' }), messages(1), 'hold'],
+  })
+  const { until } = client(t, gw)
+  await until('m1')
+  const [first, second] = gw.of('GET')
+  assert.ok(second.at - first.at >= 990, `${second.at - first.at} ms`)
+})
+
+test('backs off with full jitter, bounded', async (t) => {
+  const pauses = []
+  const { setTimeout: real } = globalThis
+  t.mock.method(Math, 'random', () => 0.5)
+  t.mock.method(globalThis, 'setTimeout', (f, ms) => {
+    if (ms < 2000) pauses.push(ms)
+    return real(f, ms < 2000 ? 0 : ms)
+  })
+  const gw = await gateway(t, { POST: ['cut'] })
+  client(t, gw, { retryMin: 100, retryMax: 1000 })
+  await gw.until((seen) => seen.length > 6)
+  assert.deepEqual(pauses.slice(0, 6), [50, 100, 200, 400, 500, 500])
+})
+
+test('a dead network is noticed by the missing answer', async (t) => {
+  const gw = await gateway(t, { POST: [opened()], GET: ['hold', messages(1), 'hold'] })
+  const { log, until } = client(t, gw, { wait: 1, timeout: 50 })
+  await until('m1')
+  assert.deepEqual(log.slice(2), ['offline network', 'online', 'm1'])
+})
+
+for (const event of ['online', 'offline'])
+  test(`the ${event} event makes it look at once`, async (t) => {
+    const target = new EventTarget()
+    for (const f of ['addEventListener', 'removeEventListener']) globalThis[f] = target[f].bind(target)
+    t.after(() => ['addEventListener', 'removeEventListener'].forEach((f) => delete globalThis[f]))
+    const gw = await gateway(t, { POST: [opened()], GET: ['hold', 'cut', messages(1), 'hold'] })
+    const { log, until } = client(t, gw, { retryMin: 1e6, retryMax: 1e6 })
+    await gw.until(() => gw.of('GET').length === 1)
+    target.dispatchEvent(new Event(event)) // during a read: given up, and tried again
+    await until('offline network')
+    target.dispatchEvent(new Event(event)) // during a pause
+    await until('m1')
+    assert.deepEqual(log.slice(1), ['online', 'offline network', 'online', 'm1'])
+    assert.match(gw.of('GET')[1].url, /wait=0/)
+  })
+
+test('an answer that comes too soon, again and again, does not make it run in circles', async (t) => {
+  const gw = await gateway(t, { POST: [opened()], GET: [[204]] })
+  client(t, gw)
+  await gw.until(() => gw.of('GET').length === 2)
+  const [first, second] = gw.of('GET')
+  assert.ok(second.at - first.at >= 900, `${second.at - first.at} ms`)
+})
+
+test('send gives the reply, or an error that tells', async (t) => {
+  const gw = await gateway(t, { POST: [opened('ann b')], GET: ['hold'], SEND: [[200, { reply: { members: ['ann'] } }], [204], refusal(404, 'rejected'), 'cut'] })
+  const { box } = client(t, gw)
+  assert.deepEqual(await box.send({ who: true }), { members: ['ann'] })
+  assert.equal(await box.send(new Uint8Array([104, 105])), undefined)
+  await assert.rejects(box.send('x'), { name: 'CometboxError', code: 'rejected', status: 404, message: 'it is rejected' })
+  await assert.rejects(box.send('x'), { code: 'network', status: 0 })
+  const sends = gw.of('POST').slice(1)
+  assert.equal(sends[0].url, '/chat/mailboxes/ann%20b')
+  assert.deepEqual(sends.map((s) => [s.headers['content-type'], s.body]), [
+    ['application/json', '{"who":true}'],
+    ['application/octet-stream', 'hi'],
+    ['application/json', '"x"'],
+    ['application/json', '"x"'],
+  ])
+})
+
+test('a reload goes on where the page was', async (t) => {
+  const storage = memory()
+  const on = { POST: [opened()], GET: [messages(1, 2), 'hold'] }
+  const gw = await gateway(t, on)
+  const first = client(t, gw, { storage, open: { nick: 'ann' } })
+  await first.until('m2')
+  on.GET = [messages(3), 'hold']
+  const { box, log, until } = client(t, gw, { storage, open: { nick: 'ann' } })
+  await until('m3')
+  assert.deepEqual(log, ['resumed ann', 'online', 'm3'])
+  assert.deepEqual(await box.opened, { mailbox: 'ann', reply: { hi: 'ann' }, resumed: true })
+  assert.equal(gw.of('POST').length, 1)
+  await box.close()
+  assert.equal(storage.map.size, 0)
+})
+
+test('a stored mailbox that expired is opened anew, one of somebody else is left alone', async (t) => {
+  const storage = memory()
+  storage.setItem('k', JSON.stringify({ mailbox: 'old', key: 'x', cursor: 4, open: '{"nick":"ann"}' }))
+  const gw = await gateway(t, { POST: [opened('new')], GET: [refusal(404, 'not_found'), 'hold'], SEND: [[204]] })
+  const { box, log } = client(t, gw, { storage, storageKey: 'k', open: { nick: 'ann' } })
+  await box.send('waits for the new one')
+  assert.equal(gw.of('POST').at(-1).url, '/chat/mailboxes/new')
+  assert.deepEqual(log, ['opening not_found', 'opened new', 'online'])
+
+  storage.setItem('k', JSON.stringify({ mailbox: 'bob', key: 'x', cursor: 4, open: '{"nick":"bob"}' }))
+  const other = client(t, gw, { storage, storageKey: 'k', open: { nick: 'ann' } })
+  await other.until('online')
+  assert.deepEqual(other.log, ['opened new', 'online'])
+})
+
+test('close closes the mailbox, also one that was just being opened', async (t) => {
+  let answer
+  const gw = await gateway(t, { POST: [() => new Promise((resolve) => (answer = resolve))], GET: ['hold'], DELETE: [[204]] })
+  const { box, log } = client(t, gw)
+  await gw.until((seen) => seen.length === 1)
+  await box.close()
+  await assert.rejects(box.opened, { code: 'closed' })
+  await assert.rejects(box.send('x'), { code: 'closed' })
+  answer(opened())
+  await gw.until(() => gw.of('DELETE').length === 1)
+  assert.equal(gw.of('DELETE')[0].url, '/chat/mailboxes/ann')
+  assert.equal(gw.of('GET').length, 0)
+  assert.deepEqual(log, ['closed', 'over'])
+})
+
+test('close from a callback keeps the rest of the batch back', async (t) => {
+  const gw = await gateway(t, { POST: [opened()], GET: [messages(1, 2, 3)], DELETE: [[204]] })
+  const got = []
+  const { box } = client(t, gw, {
+    onMessage(data) {
+      got.push(data)
+      box.close()
+    },
+  })
+  await gw.until(() => gw.of('DELETE').length === 1)
+  assert.deepEqual(got, ['m1'])
+})
+
+test('a callback that throws does not stop the others', async (t) => {
+  const errors = t.mock.method(console, 'error', () => {})
+  const gw = await gateway(t, { POST: [opened()], GET: [messages(1, 2), 'hold'] })
+  const { log, until } = client(t, gw, {
+    onMessage(data) {
+      if (data === 'm1') throw new Error('a bug of the page')
+      log.push(data)
+    },
+  })
+  await gw.until((seen) => seen.at(-1)?.url.includes('cursor=2'))
+  assert.ok(log.includes('m2'))
+  assert.equal(errors.mock.callCount(), 1)
+})
+
+test('open may be a function, asked for every opening', async (t) => {
+  let n = 0
+  const gw = await gateway(t, { POST: [opened('a'), opened('b')], GET: [refusal(404, 'not_found'), 'hold'] })
+  const { until } = client(t, gw, { open: async () => ({ n: ++n }), headers: { 'X-Token': 't' } })
+  await until('opened b')
+  assert.deepEqual(gw.of('POST').map((r) => r.body), ['{"n":1}', '{"n":2}'])
+  assert.equal(gw.of('POST')[0].headers['x-token'], 't')
+})

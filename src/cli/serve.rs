@@ -1,0 +1,206 @@
+//! `serve` and `dev`.
+
+use super::{banner, children::Children, log};
+use crate::{
+    app::{Answers, Now},
+    config::{AppConfig, Config, PluginConfig},
+    core::PluginName,
+    plugin::wasm::Engine,
+    reload::{self, AppSpec, PluginSpec, Source, State, Status, Supervisor},
+    server::{self, DevSite, Gateway, HostedApp, Listeners},
+};
+use anyhow::Context;
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch::{self, Receiver},
+};
+
+pub(super) async fn serve(config: &Path, listen: Option<String>) -> anyhow::Result<()> {
+    let config = load(config, listen)?;
+    let gateway = Gateway::new(&config, None)?;
+    let bound = Bound::bind(&config).await?;
+    let specs = specs(&config, &gateway);
+    let supervisor = Supervisor::serve(specs, Engine::new()?).await?;
+    let hangups = tokio::spawn(reload_on_hangup(supervisor)?);
+    bound.log();
+    server::run(gateway, bound.listeners, shutdown()?).await;
+    hangups.abort();
+    Ok(())
+}
+
+pub(super) async fn dev(config: &Path, listen: Option<String>) -> anyhow::Result<()> {
+    let config = load(config, listen)?;
+    // The gateway shows the status of a supervisor that works on its apps.
+    let status = Arc::new(OnceLock::<Receiver<Status>>::new());
+    let site = DevSite::new(config.dev.pages.clone(), {
+        let status = status.clone();
+        Arc::new(move || status_json(status.get()))
+    });
+    let gateway = Gateway::new(&config, Some(site))?;
+    let bound = Bound::bind(&config).await?;
+    let specs = specs(&config, &gateway);
+    let progress = Arc::new(|line: &str| eprintln!("{line}"));
+    let supervisor = Supervisor::dev(specs, Engine::new()?, progress)?;
+    let mut settled = supervisor.status();
+    // Only set here.
+    let _ = status.set(supervisor.status());
+    let hangups = tokio::spawn(reload_on_hangup(supervisor)?);
+
+    let Bound { listeners, url, admin_url } = bound;
+    let (stop, stopped) = watch::channel(false);
+    let told =
+        Told { config: config.clone(), addr: listeners.public.local_addr()?, url, admin_url };
+    let beside = tokio::spawn(async move { told.run(&mut settled, stopped).await });
+    server::run(gateway, listeners, shutdown()?).await;
+    stop.send_replace(true);
+    beside.await?;
+    hangups.abort();
+    Ok(())
+}
+
+/// What happens beside the gateway in dev, once it is up.
+struct Told {
+    config: Config,
+    addr: SocketAddr,
+    url: String,
+    admin_url: Option<String>,
+}
+
+impl Told {
+    /// Says that the gateway is up as soon as the plugins are loaded, or do not
+    /// load; runs the commands once all are loaded, until `stopped`.
+    async fn run(self, status: &mut Receiver<Status>, mut stopped: Receiver<bool>) {
+        let is_settled = |status: &Status| {
+            status.iter().all(|app| matches!(app.state, State::Ok | State::Failed))
+        };
+        let serves = |status: &Status| status.iter().all(|app| app.version > 0);
+        let up = async {
+            status.wait_for(is_settled).await?;
+            log_addresses(self.addr, self.admin_url.as_deref());
+            eprintln!("{}", banner::banner(&self.config, &self.url, self.admin_url.as_deref()));
+            status.wait_for(serves).await?;
+            Ok::<_, watch::error::RecvError>(())
+        };
+        tokio::select! {
+            // Without a supervisor there is nothing to wait for.
+            up = up => if up.is_err() { return },
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+        let children = Children::start(&self.config.dev.run, self.config.dir(), &self.url);
+        // An error is the end of the gateway, too.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+        children.end().await;
+    }
+}
+
+fn status_json(status: Option<&Receiver<Status>>) -> String {
+    let apps = status.map(|status| status.borrow().clone()).unwrap_or_default();
+    serde_json::json!({ "apps": &*apps }).to_string()
+}
+
+/// The plugins of the configuration, for the supervisor.
+fn specs(config: &Config, gateway: &Gateway) -> Vec<AppSpec> {
+    let plugin = |plugin: &PluginConfig| PluginSpec {
+        name: PluginName(plugin.name.as_str().into()),
+        source: Source::of(plugin.path.clone()),
+        settings: plugin.settings.clone(),
+    };
+    let spec = |app: &AppConfig| {
+        let hosted = gateway.app(&app.name).expect("the gateway was made of this configuration");
+        AppSpec {
+            app: hosted.app().clone(),
+            shell: hosted.clone(),
+            plugins: app.plugins.iter().map(plugin).collect(),
+        }
+    };
+    config.apps.iter().map(spec).collect()
+}
+
+impl reload::Shell for HostedApp {
+    fn now(&self) -> Now {
+        self.now()
+    }
+
+    fn deliver(&self, answers: Answers) {
+        self.deliver(answers);
+    }
+}
+
+/// Reloads everything on SIGHUP, for ever; owns the supervisor, which works
+/// until it is dropped.
+fn reload_on_hangup(supervisor: Supervisor) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP: reloading all plugins");
+            supervisor.reload_all();
+        }
+    })
+}
+
+fn load(path: &Path, listen: Option<String>) -> anyhow::Result<Config> {
+    let mut config = Config::load(path)?;
+    if let Some(listen) = listen {
+        config.listen = listen;
+    }
+    log::start(&config.log)?;
+    Ok(config)
+}
+
+/// Sockets that are bound, so that a port in use is found out before anything
+/// is built.
+struct Bound {
+    listeners: Listeners,
+    url: String,
+    admin_url: Option<String>,
+}
+
+impl Bound {
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let public = bind(&config.listen).await?;
+        let url = banner::local_url(public.local_addr()?);
+        let (mut admin, mut admin_url) = (None, None);
+        if let Some(address) = &config.admin {
+            let listener = bind(address).await.context("admin")?;
+            admin_url = Some(banner::local_url(listener.local_addr()?));
+            admin = Some(listener);
+        }
+        Ok(Self { listeners: Listeners { public, admin }, url, admin_url })
+    }
+
+    fn log(&self) {
+        if let Ok(addr) = self.listeners.public.local_addr() {
+            log_addresses(addr, self.admin_url.as_deref());
+        }
+    }
+}
+
+/// Scripts wait for the first of these lines; it has the real port.
+fn log_addresses(addr: SocketAddr, admin_url: Option<&str>) {
+    tracing::info!("listening on http://{addr}");
+    if let Some(url) = admin_url {
+        tracing::info!("health and metrics on {url}");
+    }
+}
+
+async fn bind(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Resolves on SIGTERM or SIGINT.
+fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,164 @@
+//! Every way a file can be wrong, and what a right one means.
+
+use super::*;
+
+/// A folder with a plugin `chat`, a plugin `auth.wasm` and pages.
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("the test machine has a temp folder");
+    std::fs::create_dir_all(dir.path().join("plugins/chat")).expect("fresh folder");
+    std::fs::create_dir_all(dir.path().join("pages")).expect("fresh folder");
+    std::fs::write(dir.path().join("auth.wasm"), b"").expect("fresh folder");
+    std::fs::write(dir.path().join("readme.md"), b"").expect("fresh folder");
+    dir
+}
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    let dir = folder();
+    Config::parse(text, &dir.path().join("cometbox.toml"))
+}
+
+const APP: &str = "[[app]]\nname = \"chat\"\nplugins = [\"plugins/chat\"]\n";
+
+#[test]
+fn the_smallest_file_has_all_defaults() {
+    let config = parse(APP).expect("a valid file");
+    assert_eq!(config.listen, "127.0.0.1:8080");
+    assert_eq!(config.admin.as_deref(), Some("127.0.0.1:9180"));
+    assert_eq!(config.http, HttpConfig::default());
+    assert!(config.cors.origins.is_empty() && config.dev.pages.is_none());
+    let app = &config.apps[0];
+    assert_eq!((app.name.as_str(), app.max_wait_ms), ("chat", 25_000));
+    assert_eq!((app.plugins[0].name.as_str(), &*app.plugins[0].settings), ("chat", "{}"));
+    assert!(app.plugins[0].path.ends_with("plugins/chat"));
+    assert_eq!(app.limits.mailbox.messages, 1000);
+    assert_eq!(app.limits.max_mailbox.messages, 10_000);
+    assert_eq!(app.limits.plugin, crate::plugin::PluginLimits::default());
+}
+
+#[test]
+fn everything_can_be_said() {
+    let text = r#"
+listen = "0.0.0.0:80"
+admin = ""
+log = { format = "json", level = "debug" }
+cors = { origins = ["https://example.org", "*"] }
+[http]
+max_body_bytes = 10
+[dev]
+pages = "pages"
+[[dev.run]]
+name = "feed"
+command = ["feed", "-x"]
+env = { A = "b" }
+[[app]]
+name = "a-1.x"
+publish_keys = ["k"]
+plugins = ["auth.wasm", { path = "plugins/chat", name = "c", settings = { x = 1 } }]
+settings = { list = [1, 2.5, true], since = 2020-01-01, deep = { a = "b" } }
+[app.limits]
+mailbox_messages = 20000
+full = "reject"
+max_linger_ms = 60000
+call_ms = 5
+"#;
+    let config = parse(text).expect("a valid file");
+    assert_eq!(config.admin, None);
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.dev.run[0].env["A"], "b");
+    let app = &config.apps[0];
+    assert_eq!(app.plugins[0].name, "auth");
+    assert_eq!(
+        &*app.plugins[0].settings,
+        r#"{"deep":{"a":"b"},"list":[1,2.5,true],"since":"2020-01-01"}"#
+    );
+    assert_eq!((app.plugins[1].name.as_str(), &*app.plugins[1].settings), ("c", r#"{"x":1}"#));
+    assert_eq!(app.limits.max_mailbox.messages, 20_000, "a maximum never lies below the default");
+    assert_eq!(app.limits.mailbox.full, crate::core::FullPolicy::Reject);
+    assert_eq!((app.limits.max_linger_ms, app.limits.plugin.call_ms), (60_000, 5));
+}
+
+#[test]
+fn errors_name_the_line_and_help() {
+    // What is wrong, the line of the file, and what the message must say.
+    let cases: &[(&str, usize, &str)] = &[
+        ("\nlisen = \"x\"\n", 2, "unknown key \"lisen\", did you mean \"listen\"?"),
+        ("[http]\nmax_body_byte = 1\n", 2, "did you mean \"max_body_bytes\"?"),
+        ("[http]\nzzz = 1\n", 2, "unknown key \"zzz\"; the keys here are max_body_bytes, "),
+        ("[http]\nmax_body_bytes = 0\n", 2, "max_body_bytes: must be at least 1"),
+        ("[http]\nmax_body_bytes = -1\n", 2, "max_body_bytes: "),
+        ("[http]\nmax_body_bytes = \"1\"\n", 2, "max_body_bytes: invalid type: string"),
+        ("listen = \"8080\"\n", 1, "listen: \"8080\" is no address"),
+        ("listen = \"a:99999\"\n", 1, "is no address"),
+        ("admin = \"x\"\n", 1, "admin: \"x\" is no address"),
+        ("log = { format = \"xml\" }\n", 1, "unknown variant `xml`"),
+        ("log = { lvl = \"info\" }\n", 1, "unknown key \"lvl\", did you mean \"level\"?"),
+        ("cors = { origins = [\"example.org\"] }\n", 1, "is no origin"),
+        ("cors = { origins = [\"https://a/b\"] }\n", 1, "is no origin"),
+        ("[dev]\npages = \"nowhere\"\n", 2, "there is no folder"),
+        ("[[dev.run]]\nname = \"x\"\ncommand = []\n", 3, "needs at least a program"),
+        ("x = \n", 1, ""),
+    ];
+    for (text, line, says) in cases {
+        let error = parse(&format!("{text}{APP}")).expect_err(text);
+        assert_eq!(error.line, Some(*line), "{text:?}: {error}");
+        assert!(error.message.contains(says), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn errors_in_an_app_name_the_line_and_help() {
+    let chat = "plugins = [\"plugins/chat\"]";
+    let cases: &[(String, usize, &str)] = &[
+        (format!("name = \"-\"\n{chat}"), 2, "reserved"),
+        (format!("name = \"\"\n{chat}"), 2, "is no name for an app"),
+        (format!("name = \"a/b\"\n{chat}"), 2, "is no name for an app"),
+        (format!("name = \".a\"\n{chat}"), 2, "is no name for an app"),
+        (format!("name = \"a\"\n{chat}\n{APP}{APP}"), 8, "two apps called \"chat\""),
+        ("name = \"a\"".into(), 1, "missing field `plugins`"),
+        ("name = \"a\"\nplugins = []".into(), 3, "at least one"),
+        ("name = \"a\"\nplugins = [\n\"nope\"]".into(), 4, "there is no plugin at"),
+        ("name = \"a\"\nplugins = [\"readme.md\"]".into(), 3, "nor a .wasm file"),
+        (
+            "name = \"a\"\nplugins = [\"plugins/chat\",\n\"plugins/chat\"]".into(),
+            4,
+            "two plugins of this app are called \"chat\"",
+        ),
+        (
+            "name = \"a\"\nplugins = [{ path = \"plugins/chat\", nam = \"x\" }]".into(),
+            3,
+            "unknown key \"nam\", did you mean \"name\"?",
+        ),
+        (format!("name = \"a\"\n{chat}\npublish_keys = [\"\"]"), 4, "must not be empty"),
+        (format!("name = \"a\"\n{chat}\nlimits = {{ linger = 1 }}"), 4, "\"linger_ms\""),
+        (
+            format!("name = \"a\"\n{chat}\n[app.limits]\nmailbox_message = 1"),
+            5,
+            "did you mean \"mailbox_messages\"?",
+        ),
+        (
+            format!("name = \"a\"\n{chat}\n[app.limits]\nmax_linger_ms = 1"),
+            5,
+            "must not be less than linger_ms, which is 60000",
+        ),
+        (format!("name = \"a\"\n{chat}\nlimits = {{ max_wait_s = 0 }}"), 4, "1 to 3600"),
+        (format!("name = \"a\"\n{chat}\nlimits = {{ full = \"drop\" }}"), 4, "unknown variant"),
+        (format!("name = \"a\"\n{chat}\nsettings = {{ x = nan }}"), 4, "cannot be told"),
+    ];
+    for (text, line, says) in cases {
+        let error = parse(&format!("[[app]]\n{text}\n")).expect_err(text);
+        assert_eq!(error.line, Some(*line), "{text:?}: {error}");
+        assert!(error.message.contains(says), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn an_error_reads_as_promised() {
+    let error =
+        Config::parse("\n\nlisen = 1", Path::new("cometbox.toml")).expect_err("unknown key");
+    let shown = error.to_string();
+    assert_eq!(shown, "cometbox.toml:3: unknown key \"lisen\", did you mean \"listen\"?");
+    let error = Config::load(Path::new("nowhere/cometbox.toml")).expect_err("no file");
+    assert_eq!(error.to_string(), "nowhere/cometbox.toml: there is no such file");
+    let error = parse("").expect_err("no app");
+    assert!(error.to_string().ends_with("cometbox.toml: no [[app]]: there is nothing to serve"));
+}

@@ -1,0 +1,300 @@
+//! One connection: its socket, what it is at, and since when.
+//!
+//! hyper has no timeout for a silent connection, and one for a slow head that
+//! costs a timer per request. So a connection notes its phase, and one sweep a
+//! second ends those that are over their time.
+
+use super::{clock::Clock, http::Site, reply::Reply};
+use crate::{
+    config::HttpConfig,
+    transport::{Code, ErrorBody, Format},
+};
+use bytes::{Buf, Bytes};
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use slab::Slab;
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU8, AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    task::{Context, Poll, ready},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// What a connection is at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// Nothing has come of the next request.
+    Idle,
+    /// Part of a head has come.
+    Head,
+    /// A request runs or is held; its own time limits apply.
+    Busy,
+    /// An answer goes out.
+    Answering,
+}
+
+/// Finish what runs, then end.
+const FINISH: u8 = 1;
+/// End now.
+const TIMED_OUT: u8 = 2;
+
+/// The shared part of a connection.
+pub(super) struct Conn {
+    clock: Clock,
+    /// Milliseconds since the start of the clock, times four, plus the phase.
+    phase: AtomicU64,
+    orders: AtomicU8,
+    waker: AtomicWaker,
+}
+
+impl Conn {
+    fn new(clock: Clock) -> Arc<Self> {
+        let conn = Self {
+            clock,
+            phase: AtomicU64::new(0),
+            orders: AtomicU8::new(0),
+            waker: AtomicWaker::new(),
+        };
+        conn.enter(Phase::Idle);
+        Arc::new(conn)
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.store(self.clock.mono_ms() << 2 | phase as u64, Relaxed);
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase_since().0
+    }
+
+    fn phase_since(&self) -> (Phase, u64) {
+        let both = self.phase.load(Relaxed);
+        let phase = match both & 3 {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            2 => Phase::Busy,
+            _ => Phase::Answering,
+        };
+        (phase, both >> 2)
+    }
+
+    fn order(&self, order: u8) {
+        self.orders.fetch_or(order, SeqCst);
+        self.waker.wake();
+    }
+
+    /// What was ordered; the task of `cx` is woken for the next order.
+    pub(super) fn orders(&self, cx: &Context<'_>) -> Orders {
+        self.waker.register(cx.waker());
+        let orders = self.orders.load(SeqCst);
+        Orders { finish: orders & FINISH != 0, timed_out: orders & TIMED_OUT != 0 }
+    }
+}
+
+/// What a connection is to do.
+#[derive(Clone, Copy)]
+pub(super) struct Orders {
+    pub finish: bool,
+    pub timed_out: bool,
+}
+
+/// All connections.
+pub(super) struct Conns {
+    clock: Clock,
+    all: Mutex<Slab<Arc<Conn>>>,
+    /// By site: an operator gets in when clients do not, and the other way
+    /// round.
+    counts: [AtomicUsize; 2],
+}
+
+/// A place among all connections; given back when dropped.
+pub(super) struct Seat {
+    gateway: Arc<super::Gateway>,
+    site: Site,
+    index: usize,
+    pub conn: Arc<Conn>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let conns = &self.gateway.conns;
+        conns.all.lock().remove(self.index);
+        conns.counts[self.site as usize].fetch_sub(1, Relaxed);
+    }
+}
+
+impl Conns {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, all: Mutex::default(), counts: Default::default() }
+    }
+
+    pub(super) fn count(&self, site: Site) -> usize {
+        self.counts[site as usize].load(Relaxed)
+    }
+
+    /// Takes a place for a new connection.
+    pub(super) fn seat(gateway: &Arc<super::Gateway>, site: Site) -> Seat {
+        let conns = &gateway.conns;
+        let conn = Conn::new(conns.clock);
+        let index = conns.all.lock().insert(conn.clone());
+        conns.counts[site as usize].fetch_add(1, Relaxed);
+        if gateway.is_stopping() {
+            // It may have come after the others were told.
+            conn.order(FINISH);
+        }
+        Seat { gateway: gateway.clone(), site, index, conn }
+    }
+
+    pub(super) fn finish_all(&self) {
+        for (_, conn) in &*self.all.lock() {
+            conn.order(FINISH);
+        }
+    }
+
+    /// Ends the connections that are over their time.
+    pub(super) fn sweep(&self, http: &HttpConfig) {
+        let now = self.clock.mono_ms();
+        for (_, conn) in &*self.all.lock() {
+            let (phase, since) = conn.phase_since();
+            let limit_s = match phase {
+                Phase::Idle | Phase::Answering => http.idle_timeout_s,
+                Phase::Head => http.head_timeout_s,
+                Phase::Busy => continue,
+            };
+            if now.saturating_sub(since) >= limit_s.saturating_mul(1000) {
+                conn.order(TIMED_OUT);
+            }
+        }
+    }
+}
+
+/// A socket that notes the phases of its connection, and says in JSON what
+/// hyper would say without a body.
+pub(super) struct Socket {
+    tcp: TcpStream,
+    conn: Arc<Conn>,
+    /// Goes out instead of hyper's own error.
+    instead: Option<Bytes>,
+    is_at_eof: bool,
+}
+
+impl Socket {
+    pub(super) fn new(tcp: TcpStream, conn: Arc<Conn>) -> Self {
+        Self { tcp, conn, instead: None, is_at_eof: false }
+    }
+
+    pub(super) fn into_tcp(self) -> TcpStream {
+        self.tcp
+    }
+
+    /// The peer has said all it will.
+    pub(super) fn is_at_eof(&self) -> bool {
+        self.is_at_eof
+    }
+
+    /// What hyper writes before our service was asked is an error of its own
+    /// about the request's head. True if `bytes` are taken care of.
+    fn replace(&mut self, bytes: &[u8]) -> bool {
+        if self.instead.is_some() {
+            return true;
+        }
+        if !matches!(self.conn.phase(), Phase::Idle | Phase::Head) {
+            return false;
+        }
+        let Some(status) = bytes.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3)) else {
+            return false;
+        };
+        let error = match status {
+            b"414" => ErrorBody::new(Code::UriTooLong, "the URL is too long"),
+            b"431" => ErrorBody::new(
+                Code::HeadersTooLarge,
+                "the request's head has too many headers or is too large",
+            ),
+            _ => ErrorBody::new(Code::BadRequest, "this is no valid HTTP/1.1 request"),
+        };
+        self.instead = Some(Reply::error(&error, Format::Json).to_http1());
+        true
+    }
+
+    fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(bytes) = &mut self.instead {
+            if bytes.is_empty() {
+                break; // stays as a mark that hyper's own is not to follow
+            }
+            let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, bytes))?;
+            bytes.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
+        if buf.filled().len() == before {
+            self.is_at_eof = true;
+        } else if self.conn.phase() == Phase::Idle {
+            self.conn.enter(Phase::Head);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.replace(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        Pin::new(&mut self.tcp).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if bufs.first().is_some_and(|first| self.replace(first)) {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_instead(cx))?;
+        ready!(Pin::new(&mut self.tcp).poll_flush(cx))?;
+        // hyper flushes once all it had to write is written.
+        if self.conn.phase() == Phase::Answering {
+            self.conn.enter(Phase::Idle);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_instead(cx))?;
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}

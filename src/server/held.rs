@@ -1,0 +1,140 @@
+//! Reads that are held: from a connection's number to whoever waits for its
+//! answer.
+
+use super::hosted::HostedApp;
+use crate::core::{Answer, ConnId};
+use parking_lot::Mutex;
+use slab::Slab;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+/// The held reads of one app.
+#[derive(Default)]
+pub(super) struct HeldReads {
+    slots: Mutex<Slots>,
+}
+
+#[derive(Default)]
+struct Slots {
+    slab: Slab<Slot>,
+    /// Tells a slot's tenants apart, so that an answer for the one before does
+    /// not reach the next.
+    serial: u32,
+}
+
+struct Slot {
+    serial: u32,
+    state: State,
+}
+
+enum State {
+    /// None: nobody has asked yet.
+    Waiting(Option<Waker>),
+    Answered(Answer),
+}
+
+impl HeldReads {
+    fn add(&self) -> ConnId {
+        let mut slots = self.slots.lock();
+        slots.serial = slots.serial.wrapping_add(1);
+        let serial = slots.serial;
+        let index = slots.slab.insert(Slot { serial, state: State::Waiting(None) });
+        ConnId(u64::from(serial) << 32 | index as u64)
+    }
+
+    /// Hands an answer to the read it is for. One that is gone gets nothing;
+    /// its messages stay unconfirmed.
+    pub(super) fn answer(&self, conn: ConnId, answer: Answer) {
+        let mut slots = self.slots.lock();
+        let Some(slot) = slots.get(conn) else { return };
+        let before = std::mem::replace(&mut slot.state, State::Answered(answer));
+        drop(slots);
+        if let State::Waiting(Some(waker)) = before {
+            waker.wake();
+        }
+    }
+
+    /// True if it had no answer.
+    fn remove(&self, conn: ConnId) -> bool {
+        let mut slots = self.slots.lock();
+        if slots.get(conn).is_none() {
+            return false;
+        }
+        let slot = slots.slab.remove(index(conn));
+        drop(slots);
+        matches!(slot.state, State::Waiting(_))
+    }
+}
+
+impl Slots {
+    fn get(&mut self, conn: ConnId) -> Option<&mut Slot> {
+        let slot = self.slab.get_mut(index(conn))?;
+        (u64::from(slot.serial) == conn.0 >> 32).then_some(slot)
+    }
+}
+
+fn index(conn: ConnId) -> usize {
+    (conn.0 & u64::from(u32::MAX)) as usize
+}
+
+/// One held read: resolves to its answer. Dropping it before takes the
+/// connection back from the mailbox, for its client has gone away.
+pub struct HeldRead {
+    app: Arc<HostedApp>,
+    mailbox: Box<str>,
+    conn: ConnId,
+}
+
+impl HeldRead {
+    /// To be made before the read starts, since its answer can come before the
+    /// call that starts it returns.
+    pub(super) fn new(app: Arc<HostedApp>, mailbox: &str) -> Self {
+        let conn = app.held.add();
+        Self { app, mailbox: mailbox.into(), conn }
+    }
+
+    pub(super) fn conn(&self) -> ConnId {
+        self.conn
+    }
+
+    /// The read did not come to be held.
+    pub(super) fn forget(self) {
+        self.app.held.remove(self.conn);
+        // Dropped now, it finds no slot.
+    }
+}
+
+impl Future for HeldRead {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let mut slots = self.app.held.slots.lock();
+        let Some(slot) = slots.get(self.conn) else {
+            // Polled again after its answer, which nobody does.
+            return Poll::Pending;
+        };
+        match &mut slot.state {
+            State::Waiting(waker) => {
+                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            State::Answered(_) => match slots.slab.remove(index(self.conn)).state {
+                State::Answered(answer) => Poll::Ready(answer),
+                State::Waiting(_) => unreachable!("it was answered a line ago, under this lock"),
+            },
+        }
+    }
+}
+
+impl Drop for HeldRead {
+    fn drop(&mut self) {
+        if self.app.held.remove(self.conn) {
+            self.app.detach(&self.mailbox, self.conn);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The shell's side of one app.
+
+use super::{clock::Clock, held::HeldReads};
+use crate::{
+    app::{Answers, App, Now},
+    config::AppConfig,
+    core::{ConnId, Key, Millis},
+};
+use std::{sync::Arc, time::Duration};
+use subtle::{Choice, ConstantTimeEq};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+
+/// An app with the reads it holds. All calls into an [`App`] go through
+/// [`HostedApp::call`], which delivers the answers that came out.
+pub struct HostedApp {
+    app: Arc<App>,
+    clock: Clock,
+    pub(super) held: HeldReads,
+    /// What the events of a suspect app take in turns.
+    turn: Semaphore,
+    alarm: Arc<Notify>,
+    publish_keys: Vec<String>,
+    /// Longest wait of a read, in milliseconds.
+    pub(super) max_wait_ms: u64,
+}
+
+impl HostedApp {
+    /// An app without plugins yet.
+    ///
+    /// # Errors
+    /// If the system gives no random numbers.
+    pub fn new(config: &AppConfig, clock: Clock) -> Result<Arc<Self>, getrandom::Error> {
+        let alarm = Arc::new(Notify::new());
+        let ring = alarm.clone();
+        let seed = getrandom::u64()?;
+        let app = App::new(&config.name, config.limits, seed, Box::new(move || ring.notify_one()));
+        Ok(Arc::new(Self {
+            app,
+            clock,
+            held: HeldReads::default(),
+            turn: Semaphore::new(1),
+            alarm,
+            publish_keys: config.publish_keys.clone(),
+            max_wait_ms: config.max_wait_ms,
+        }))
+    }
+
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// One call into the app: swaps, opens, publishes, … Afterwards the held
+    /// reads that it answered are on their way.
+    pub fn call<T>(&self, call: impl FnOnce(&App, Now, &mut Answers) -> T) -> T {
+        let mut answers = Answers::new();
+        let result = call(&self.app, self.clock.now(), &mut answers);
+        self.deliver(answers);
+        result
+    }
+
+    /// Answers held reads: for those who call the app directly, and not through
+    /// [`HostedApp::call`].
+    pub fn deliver(&self, answers: Answers) {
+        for (conn, answer) in answers {
+            self.held.answer(conn, answer);
+        }
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// To be held over a call that can run plugins. Free but for an app whose
+    /// plugin overran its time: such calls take turns, so that a looping
+    /// plugin occupies one thread and not all.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        if !self.app.is_suspect(self.clock.now()) {
+            return None;
+        }
+        self.turn.acquire().await.ok()
+    }
+
+    pub(super) fn detach(&self, mailbox: &str, conn: ConnId) {
+        self.app.detach(self.clock.now(), mailbox, conn);
+    }
+
+    /// None: nobody may publish to this app.
+    pub(super) fn may_publish(&self, key: &str) -> Option<bool> {
+        if self.publish_keys.is_empty() {
+            return None;
+        }
+        // All of them, each in constant time: nothing is to be learnt from how
+        // long it takes but a key's length.
+        let matches = |one: &String| one.as_bytes().ct_eq(key.as_bytes());
+        let found = self.publish_keys.iter().map(matches).fold(Choice::from(0), |a, b| a | b);
+        Some(found.into())
+    }
+
+    /// Runs the app's deadlines for ever.
+    pub(super) async fn tick(self: Arc<Self>) {
+        loop {
+            let next = {
+                let _turn = self.turn().await;
+                self.call(|app, now, out| app.tick(now, out))
+            };
+            tokio::select! {
+                () = self.alarm.notified() => {}
+                () = self.sleep_until(next) => {}
+            }
+        }
+    }
+
+    async fn sleep_until(&self, deadline: Millis) {
+        if deadline == Millis::MAX {
+            return std::future::pending().await;
+        }
+        let ms = deadline.saturating_sub(self.clock.mono_ms());
+        // Tokio's timers end at some ten years; look again once a day.
+        tokio::time::sleep(Duration::from_millis(ms.min(24 * 3600 * 1000))).await;
+    }
+}
+
+/// A fresh key for a mailbox.
+///
+/// # Errors
+/// If the system gives no random numbers.
+pub(super) fn random_key() -> Result<Key, getrandom::Error> {
+    let mut key = Key([0; 16]);
+    getrandom::fill(&mut key.0)?;
+    Ok(key)
+}

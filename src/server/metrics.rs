@@ -1,0 +1,157 @@
+//! What Prometheus is told.
+
+use super::{gateway::Gateway, hosted::HostedApp, http::Site};
+use crate::{app::EventKind, core::Totals, plugin::FailureKind};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text},
+    metrics::{MetricType, counter::Counter, exemplar::Exemplar, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use std::{fmt, sync::Arc};
+
+/// The gateway's metrics.
+pub(super) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    turned_away: Counter,
+    connections: Gauge,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RequestLabels {
+    app: Option<String>,
+    route: &'static str,
+    status: u16,
+}
+
+impl Metrics {
+    pub(super) fn new(apps: Vec<Arc<HostedApp>>) -> Self {
+        let mut registry = Registry::with_prefix("cometbox");
+        let requests = Family::<RequestLabels, Counter>::default();
+        let help = "Requests answered, by app, route and status";
+        registry.register("requests", help, requests.clone());
+        let turned_away = Counter::default();
+        let help = "Connections refused because there were too many";
+        registry.register("connections_refused", help, turned_away.clone());
+        let connections = Gauge::default();
+        registry.register(
+            "connections",
+            "Open connections of clients and backends",
+            connections.clone(),
+        );
+        registry.register_collector(Box::new(AppMetrics(apps)));
+        Self { registry, requests, turned_away, connections }
+    }
+
+    /// A request was answered. `app` is none if it was about no app.
+    pub(super) fn request(&self, app: Option<String>, route: &'static str, status: u16) {
+        self.requests.get_or_create(&RequestLabels { app, route, status }).inc();
+    }
+
+    pub(super) fn turned_away(&self) {
+        self.turned_away.inc();
+    }
+
+    /// All of them, as `OpenMetrics` text.
+    pub(super) fn text(&self, gateway: &Gateway) -> Result<String, fmt::Error> {
+        self.connections.set(i64::try_from(gateway.conns.count(Site::Public)).unwrap_or(i64::MAX));
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+}
+
+/// What the apps count themselves, read when asked for.
+struct AppMetrics(Vec<Arc<HostedApp>>);
+
+impl fmt::Debug for AppMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AppMetrics")
+    }
+}
+
+type Reading = (&'static str, &'static str, fn(&Totals) -> u64);
+
+const GAUGES: [Reading; 7] = [
+    ("mailboxes", "Mailboxes", |t| t.mailboxes as u64),
+    ("groups", "Groups with a member", |t| t.groups as u64),
+    ("held_reads", "Reads that are held", |t| t.held as u64),
+    ("queued_messages", "Messages in mailboxes", |t| t.queued_messages as u64),
+    ("queued_bytes", "Their payloads in bytes", |t| t.queued_bytes as u64),
+    ("values", "Entries of the key-value space", |t| t.values as u64),
+    ("value_bytes", "Their keys and values in bytes", |t| t.value_bytes as u64),
+];
+
+const COUNTERS: [Reading; 6] = [
+    ("messages_handed_out", "Messages in answers to reads", |t| t.handed_out),
+    ("messages_dropped", "Messages dropped from full mailboxes", |t| t.dropped),
+    ("messages_expired", "Messages whose time to live passed", |t| t.ttl_expired),
+    ("messages_collapsed", "Messages replaced by a newer one", |t| t.collapsed),
+    ("mailboxes_opened", "Mailboxes opened", |t| t.opened),
+    ("mailboxes_closed", "Mailboxes closed or expired", |t| t.closed),
+];
+
+impl Collector for AppMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let totals: Vec<(&str, Totals)> =
+            self.0.iter().map(|app| (app.app().name(), app.app().totals())).collect();
+        for (name, help, read) in GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (app, totals) in &totals {
+                let value = i64::try_from(read(totals)).unwrap_or(i64::MAX);
+                family.encode_family(&[("app", *app)])?.encode_gauge(&value)?;
+            }
+        }
+        for (name, help, read) in COUNTERS {
+            let rows = totals.iter().map(|(app, totals)| ([("app", *app)], read(totals)));
+            counters(&mut encoder, name, help, rows)?;
+        }
+        let apps = || self.0.iter().map(|app| (app.app().name(), app.app().counters()));
+        let calls = apps().flat_map(|(app, counters)| {
+            let row = move |kind: EventKind| {
+                ([("app", app), ("event", kind.as_str())], counters.calls(kind))
+            };
+            EventKind::ALL.into_iter().map(row)
+        });
+        counters(&mut encoder, "plugin_calls", "Calls of plugins, by event", calls)?;
+        let kinds: Vec<_> = FailureKind::ALL.iter().map(|kind| (*kind, kind.to_string())).collect();
+        let failures = apps().flat_map(|(app, counters)| {
+            let row = move |(kind, name): &'_ (FailureKind, String)| {
+                ([("app", app.to_owned()), ("kind", name.clone())], counters.failures(*kind))
+            };
+            kinds.iter().map(row)
+        });
+        counters(&mut encoder, "plugin_failures", "Calls of plugins that failed", failures)?;
+        let rejections = apps().map(|(app, counters)| ([("app", app)], counters.rejections()));
+        counters(&mut encoder, "plugin_rejections", "Calls in which a plugin said no", rejections)?;
+        let collisions = apps().map(|(app, counters)| ([("app", app)], counters.collisions()));
+        let help = "Events that ran again because their reads were outdated";
+        counters(&mut encoder, "collisions", help, collisions)?;
+        let mut family = encoder.encode_descriptor(
+            "plugins_version",
+            "How often the plugins were swapped",
+            None,
+            MetricType::Gauge,
+        )?;
+        for app in &self.0 {
+            let version = i64::try_from(app.app().version()).unwrap_or(i64::MAX);
+            family.encode_family(&[("app", app.app().name())])?.encode_gauge(&version)?;
+        }
+        Ok(())
+    }
+}
+
+fn counters<L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    rows: impl Iterator<Item = (L, u64)>,
+) -> Result<(), fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, value) in rows {
+        let none: Option<&Exemplar<NoLabelSet, u64>> = None;
+        family.encode_family(&labels)?.encode_counter(&value, none)?;
+    }
+    Ok(())
+}

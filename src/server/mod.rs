@@ -1,0 +1,81 @@
+//! The shell: sockets, HTTP, held reads, health and metrics, shutdown.
+//!
+//! A request's way: [`listener`] (one task per connection) → [`http`] (hyper's
+//! types end here) → [`routes`] (the protocol) → [`hosted`] (one app; every
+//! call into it delivers the answers that came out) → [`held`] (reads that
+//! wait) → [`reply`] and back.
+
+mod admin;
+mod clock;
+mod conn;
+mod cors;
+pub mod dev;
+mod errors;
+mod gateway;
+mod held;
+mod hosted;
+mod http;
+mod listener;
+mod metrics;
+pub mod reply;
+pub mod routes;
+
+pub use clock::Clock;
+pub use dev::DevSite;
+pub use gateway::Gateway;
+pub use hosted::HostedApp;
+
+use self::http::Site;
+use std::{sync::Arc, time::Duration};
+use tokio::{net::TcpListener, task::JoinSet};
+
+/// What the gateway listens on.
+pub struct Listeners {
+    /// For clients and backends.
+    pub public: TcpListener,
+    /// For health and metrics.
+    pub admin: Option<TcpListener>,
+}
+
+/// Between two looks at the time limits of connections; at most so much later
+/// does a connection end.
+const SWEEP: Duration = Duration::from_millis(500);
+
+/// Serves until `shutdown` resolves, then goes down in peace: accepts nothing
+/// more, answers what is held, and lets what runs finish for at most
+/// `shutdown_grace_s`.
+pub async fn run(gateway: Arc<Gateway>, listeners: Listeners, shutdown: impl Future<Output = ()>) {
+    let mut tasks = JoinSet::new();
+    for app in gateway.apps() {
+        tasks.spawn(app.clone().tick());
+    }
+    tasks.spawn(sweep(gateway.clone()));
+    if let Some(admin) = listeners.admin {
+        tasks.spawn(listener::accept(gateway.clone(), admin, Site::Admin));
+    }
+    tokio::select! {
+        () = listener::accept(gateway.clone(), listeners.public, Site::Public) => {}
+        () = shutdown => {}
+    }
+    // The public listener is closed by now, the other tasks still run.
+    tracing::info!(connections = gateway.conns.count(Site::Public), "shutting down");
+    gateway.stop();
+    let grace = Duration::from_secs(gateway.http().shutdown_grace_s);
+    if tokio::time::timeout(grace, no_connections(&gateway)).await.is_err() {
+        let connections = gateway.conns.count(Site::Public);
+        tracing::warn!(connections, "some requests did not finish in time");
+    }
+}
+
+async fn sweep(gateway: Arc<Gateway>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        gateway.conns.sweep(gateway.http());
+    }
+}
+
+async fn no_connections(gateway: &Gateway) {
+    while gateway.conns.count(Site::Public) > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

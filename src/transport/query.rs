@@ -1,0 +1,115 @@
+//! Keys, and the parameters of a URL.
+
+use super::{Code, ErrorBody};
+use crate::core::Key;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+/// A key as text: 22 characters of base64url.
+#[derive(Clone, Copy)]
+pub struct KeyText([u8; KEY_TEXT_BYTES]);
+
+const KEY_TEXT_BYTES: usize = 22;
+
+impl KeyText {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("base64 is ASCII")
+    }
+}
+
+#[must_use]
+pub fn encode_key(key: &Key) -> KeyText {
+    let mut text = [0; KEY_TEXT_BYTES];
+    URL_SAFE_NO_PAD.encode_slice(key.0, &mut text).expect("16 bytes are 22 characters of base64");
+    KeyText(text)
+}
+
+/// A key from its text; none if it cannot be one.
+#[must_use]
+pub fn decode_key(text: &str) -> Option<Key> {
+    if text.len() != KEY_TEXT_BYTES {
+        return None;
+    }
+    let mut key = [0; 16];
+    let written = URL_SAFE_NO_PAD.decode_slice(text, &mut key).ok()?;
+    (written == key.len()).then_some(Key(key))
+}
+
+/// What follows `Bearer` in an `Authorization` header.
+#[must_use]
+pub fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The parameters of a read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ReadQuery<'a> {
+    pub cursor: Option<u64>,
+    /// In seconds, not yet bounded by the app's `max_wait_s`.
+    pub wait_s: Option<u64>,
+    /// Not decoded: an alphabet without escapes.
+    pub key: Option<&'a str>,
+}
+
+/// Reads `cursor=N&wait=SECONDS&key=KEY`.
+///
+/// # Errors
+/// `bad_request` for anything else in it: a misspelt `cursor` that went
+/// unnoticed would lose messages.
+pub fn read_query(query: Option<&str>) -> Result<ReadQuery<'_>, ErrorBody> {
+    let mut read = ReadQuery::default();
+    for (name, value) in parameters(query) {
+        match name {
+            "cursor" => set(&mut read.cursor, name, number(name, value)?)?,
+            "wait" => set(&mut read.wait_s, name, number(name, value)?)?,
+            "key" => set(&mut read.key, name, value)?,
+            _ => return Err(unknown(name, "a read takes cursor, wait and key")),
+        }
+    }
+    Ok(read)
+}
+
+/// Reads `key=KEY`.
+///
+/// # Errors
+/// `bad_request` for anything else in it.
+pub fn key_query(query: Option<&str>) -> Result<Option<&str>, ErrorBody> {
+    let mut key = None;
+    for (name, value) in parameters(query) {
+        match name {
+            "key" => set(&mut key, name, value)?,
+            _ => return Err(unknown(name, "this takes key alone")),
+        }
+    }
+    Ok(key)
+}
+
+fn parameters(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
+    let parts = query.unwrap_or_default().split('&').filter(|part| !part.is_empty());
+    parts.map(|part| part.split_once('=').unwrap_or((part, "")))
+}
+
+fn set<T>(slot: &mut Option<T>, name: &str, value: T) -> Result<(), ErrorBody> {
+    if slot.replace(value).is_some() {
+        return Err(bad(format!("{name} is given twice")));
+    }
+    Ok(())
+}
+
+fn number(name: &str, text: &str) -> Result<u64, ErrorBody> {
+    // `parse` would take a sign.
+    let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    is_number
+        .then(|| text.parse().ok())
+        .flatten()
+        .ok_or_else(|| bad(format!("{name} must be a whole number, not {text:?}")))
+}
+
+fn unknown(name: &str, takes: &str) -> ErrorBody {
+    bad(format!("unknown parameter {name:?}; {takes}"))
+}
+
+fn bad(message: String) -> ErrorBody {
+    ErrorBody::new(Code::BadRequest, message)
+}

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# All tests: the Rust workspace, the JavaScript client, and the pages in a real
+# browser. Installs what they need: the wasm target, and on Debian (as root, or
+# with sudo) Node.js and Chromium. With CI=true nothing is skipped; without it,
+# the browser's part is, where there is no browser and no way to install one.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+step() { printf '\n== %s\n' "$*"; }
+
+debian_install() { # debian_install COMMAND PACKAGE...
+    command -v "$1" >/dev/null && return 0
+    shift
+    command -v apt-get >/dev/null || return 1
+    local sudo=()
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || return 1
+        sudo=(sudo)
+    fi
+    step "installing $*"
+    "${sudo[@]}" apt-get update -q >/dev/null
+    "${sudo[@]}" apt-get install -qy --no-install-recommends "$@" >/dev/null
+}
+
+command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
+
+if ! rustup target list --installed 2>/dev/null | grep -q '^wasm32-unknown-unknown$'; then
+    step "adding the wasm target"
+    rustup target add wasm32-unknown-unknown
+fi
+
+step "the workspace: build"
+cargo build --release --locked --workspace
+step "the workspace: tests"
+cargo test --release --locked --workspace
+
+if debian_install node nodejs npm && debian_install npm npm && debian_install chromium chromium; then
+    step "the JavaScript client"
+    (cd clients/js && node --test test/)
+    step "the pages, in Chromium"
+    (cd tests/browser && npm ci --no-audit --no-fund --loglevel=error && COMETBOX_BIN="$PWD/../../target/release/cometbox" node --test)
+elif [ "${CI:-}" = true ]; then
+    echo "Node.js, npm and Chromium are needed and cannot be installed here" >&2
+    exit 1
+else
+    echo "skipped: the browser tests (no Node.js with npm, or no Chromium)"
+fi
+step "all tests passed"

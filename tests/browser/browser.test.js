@@ -1,0 +1,9 @@
+import { after, before } from 'node:test'
+import { start, stop } from './world.js'
+
+before(start)
+after(stop)
+
+// In one process, so that they share a gateway: its plugins are built only once.
+await import('./chat.js')
+await import('./pages.js')

@@ -1,0 +1,78 @@
+//! What the documents say is so.
+
+use crate::support::{Gateway, crates, eventually, project};
+use std::{fs, process::Command};
+
+fn read(path: &str) -> String {
+    fs::read_to_string(project(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// The first code block of a language after a heading.
+fn block(text: &str, heading: &str, language: &str) -> String {
+    let (_, after) = text.split_once(heading).unwrap_or_else(|| panic!("no {heading}"));
+    let (_, code) = after.split_once(&format!("```{language}\n")).expect("a code block");
+    code.split_once("```").expect("its end").0.to_owned()
+}
+
+#[test]
+fn every_setting_is_documented_as_the_source_says() {
+    let documented = read("docs/configuration.md");
+    let mut comment = Vec::new();
+    let mut settings = 0;
+    for line in read("src/config/file.rs").lines().map(str::trim) {
+        if let Some(text) = line.strip_prefix("///") {
+            comment.push(text.trim().to_owned());
+        } else if let Some(field) = line.strip_prefix("pub ").and_then(|l| l.split_once(": ")) {
+            if !comment.is_empty() {
+                let row = format!("| `{}` | {} |", field.0, comment.join(" "));
+                assert!(documented.contains(&row), "docs/configuration.md lacks: {row}");
+                settings += 1;
+            }
+            comment.clear();
+        } else if !line.starts_with("#[") {
+            comment.clear();
+        }
+    }
+    assert!(settings > 40, "found the settings: {settings}");
+}
+
+/// The session as a reader would paste it, but for the port.
+#[test]
+fn the_readmes_session_by_hand_works_as_pasted() {
+    let gateway = Gateway::dev();
+    let page = || gateway.client().get("/-/dev/status").text().matches("\"ok\"").count() == 2;
+    eventually(page, "both apps serve");
+    let port = gateway.addr.port().to_string();
+    let session = block(&read("README.md"), "## By hand", "sh").replace("8080", &port);
+    let output = Command::new("bash").args(["-euc", &session]).output().expect("there is bash");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{errors}");
+    for expected in [
+        r#"{"results":[{"queued":1,"missing":[],"full":[],"dropped":0}]}"#,
+        r#"{"cursor":1,"lost":0,"messages":[{"seq":1,"data":{"from":"server","say":"hello"}}]}"#,
+        "204\n",
+    ] {
+        assert!(said.contains(expected), "no {expected} in {said}{errors}");
+    }
+}
+
+#[test]
+fn the_readmes_plugin_does_what_it_says() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let source = block(&read("README.md"), "## A plugin in 20 lines", "rust");
+    let component = crates::build(folder.path(), "shout", &source);
+    let config = format!("[[app]]\nname = \"shout\"\nplugins = [{component:?}]\n");
+    let gateway = Gateway::start(&config);
+    let mut client = gateway.client();
+    let mut open = || {
+        let opened = client.post("/shout/mailboxes", "null").json();
+        let text = |field: &str| opened[field].as_str().expect("a text").to_owned();
+        assert_eq!(opened["reply"]["you are"], opened["mailbox"]);
+        format!("/shout/mailboxes/{}?cursor=0&wait=0&key={}", text("mailbox"), text("key"))
+    };
+    let (one, other) = (open(), open());
+    assert_eq!(client.post(&one, r#"{"hey":1}"#).status, 204);
+    assert_eq!(client.get(&one).status, 204, "no echo");
+    assert_eq!(client.get(&other).json()["messages"][0]["data"]["hey"], 1);
+}

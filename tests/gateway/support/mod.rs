@@ -1,0 +1,188 @@
+//! The real binary on a free port, and a client that sends what it is told,
+//! byte for byte.
+
+pub mod client;
+pub mod crates;
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, LazyLock, Mutex},
+    time::{Duration, Instant},
+};
+
+pub use client::{Client, Response};
+
+/// Far more than anything here takes, even on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_cometbox");
+
+/// A folder or file of the project.
+pub fn project(relative: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
+}
+
+/// The component of a plugin's folder, built once per run of the tests by
+/// `cometbox build`.
+pub fn component(folder: &'static str) -> PathBuf {
+    static BUILT: LazyLock<Mutex<Vec<(&'static str, PathBuf)>>> = LazyLock::new(Mutex::default);
+    let mut built = BUILT.lock().expect("a build that failed fails them all");
+    if let Some((_, path)) = built.iter().find(|(name, _)| *name == folder) {
+        return path.clone();
+    }
+    let output = Command::new(BINARY)
+        .arg("build")
+        .arg(project(folder))
+        .output()
+        .expect("the binary was built for this test");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cannot build {folder}: {errors}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let path = said.split(" (").next().expect("split gives at least one part").trim();
+    built.push((folder, PathBuf::from(path)));
+    PathBuf::from(path)
+}
+
+/// A running gateway. Killed when dropped.
+pub struct Gateway {
+    child: Child,
+    pub addr: SocketAddr,
+    pub admin: SocketAddr,
+    log: Arc<Mutex<String>>,
+    _dir: tempfile::TempDir,
+}
+
+/// The app `lab`: the hostile plugin, which echoes messages and opens what it
+/// is asked to.
+pub fn lab(more: &str) -> String {
+    let plugin = component("tests/plugins/hostile");
+    format!(
+        "[[app]]\nname = \"lab\"\nplugins = [{:?}]\npublish_keys = [\"secret\", \"other\"]\n{more}\n",
+        plugin.display().to_string()
+    )
+}
+
+impl Gateway {
+    /// Serves this configuration on free ports.
+    pub fn start(config: &str) -> Self {
+        Self::run("serve", config)
+    }
+
+    /// `cometbox dev` with the apps of this project.
+    pub fn dev() -> Self {
+        let app = |name: &str, folder| {
+            component(folder); // the first build can take longer than a start may
+            let plugin = project(folder).display().to_string();
+            format!(
+                "[[app]]\nname = {name:?}\nplugins = [{plugin:?}]\n\
+                 publish_keys = [\"dev-only-key\"]\n"
+            )
+        };
+        Self::run("dev", &(app("chat", "plugins/chat") + &app("quotes", "plugins/quotes")))
+    }
+
+    fn run(command: &str, config: &str) -> Self {
+        let dir = tempfile::tempdir().expect("the test machine has a temp folder");
+        let file = dir.path().join("cometbox.toml");
+        let config = format!("listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{config}");
+        std::fs::write(&file, config).expect("fresh folder");
+        let mut child = Command::new(BINARY)
+            .args([command, "--config"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary was built for this test");
+        let stderr = child.stderr.take().expect("it is piped");
+        let log = Arc::new(Mutex::new(String::new()));
+        let into = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = into.lock().expect("nobody panics with it");
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let address = |log: &str, after: &str| -> Option<SocketAddr> {
+            log.split(after).nth(1)?.split_whitespace().next()?.parse().ok()
+        };
+        let started = Instant::now();
+        loop {
+            let text = log.lock().expect("nobody panics with it").clone();
+            let found = address(&text, "listening on http://")
+                .zip(address(&text, "health and metrics on http://"));
+            if let Some((addr, admin)) = found {
+                return Self { child, addr, admin, log, _dir: dir };
+            }
+            let has_ended = child.try_wait().expect("it is our child").is_some();
+            assert!(!has_ended && started.elapsed() < PATIENCE, "does not start:\n{text}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.addr)
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("nobody panics with it").clone()
+    }
+
+    /// The value of a metric's line, such as `cometbox_held_reads{app="lab"}`.
+    pub fn metric(&self, line: &str) -> u64 {
+        let text = Client::connect(self.admin).get("/metrics").text();
+        let value = text.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok());
+        value.unwrap_or(0)
+    }
+
+    /// Waits until a metric has this value.
+    pub fn until(&self, line: &str, value: u64) {
+        eventually(|| self.metric(line) == value, line);
+    }
+
+    /// Waits until that many reads are held.
+    pub fn until_held(&self, count: u64) {
+        self.until("cometbox_held_reads{app=\"lab\"}", count);
+    }
+
+    /// SIGTERM, as an operator stops it.
+    pub fn terminate(&self) {
+        let id = self.child.id().to_string();
+        let kill = Command::new("kill").arg(id).status().expect("there is a kill");
+        assert!(kill.success());
+    }
+
+    /// How it ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually(
+            || {
+                status = self.child.try_wait().expect("it is our child");
+                status.is_some()
+            },
+            "the gateway ends",
+        );
+        status.expect("it was just there")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until something is so.
+pub fn eventually(mut is_so: impl FnMut() -> bool, what: &str) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
