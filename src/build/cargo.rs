@@ -51,16 +51,9 @@ struct Target {
 #[serde(tag = "reason")]
 enum Message {
     #[serde(rename = "compiler-message")]
-    Diagnostic {
-        manifest_path: PathBuf,
-        message: Diagnostic,
-    },
+    Diagnostic { manifest_path: PathBuf, message: Diagnostic },
     #[serde(rename = "compiler-artifact")]
-    Artifact {
-        manifest_path: PathBuf,
-        target: Target,
-        filenames: Vec<PathBuf>,
-    },
+    Artifact { manifest_path: PathBuf, target: Target, filenames: Vec<PathBuf> },
     #[serde(other)]
     Other,
 }
@@ -91,24 +84,13 @@ impl Package {
             )));
         }
         let mut command = toolchain.cargo();
-        command.args([
-            "metadata",
-            "--no-deps",
-            "--format-version=1",
-            "--manifest-path",
-        ]);
+        command.args(["metadata", "--no-deps", "--format-version=1", "--manifest-path"]);
         command.arg(&manifest).kill_on_drop(true);
-        let out = command
-            .output()
-            .await
-            .map_err(|e| BuildError::io("cannot run cargo", &e))?;
+        let out = command.output().await.map_err(|e| BuildError::io("cannot run cargo", &e))?;
         if !out.status.success() {
             let text = String::from_utf8_lossy(&out.stderr).into_owned();
             let summary = format!("cargo cannot read {shown}: {}", output::first_error(&text));
-            return Err(BuildError {
-                summary,
-                details: Some(text),
-            });
+            return Err(BuildError { summary, details: Some(text) });
         }
         let metadata: Metadata = serde_json::from_slice(&out.stdout)
             .map_err(|e| BuildError::new(format!("cargo's metadata is not understood: {e}")))?;
@@ -127,10 +109,7 @@ impl Package {
                  \"rlib\"]` to its Cargo.toml"
             )));
         }
-        Ok(Self {
-            name: package.name,
-            manifest,
-        })
+        Ok(Self { name: package.name, manifest })
     }
 
     /// The crate's name as files are called after it.
@@ -146,9 +125,7 @@ impl Package {
     ) -> Result<PathBuf, BuildError> {
         let mut command = toolchain.cargo();
         command.args(["build", "--release", "--lib", "--message-format=json"]);
-        command
-            .args(["--target", TARGET, "--manifest-path"])
-            .arg(&self.manifest);
+        command.args(["--target", TARGET, "--manifest-path"]).arg(&self.manifest);
         command.envs(PROFILE).env("CARGO_TERM_COLOR", "never");
         command.env("CARGO_TERM_PROGRESS_WHEN", "never");
         let mut seen = Seen::default();
@@ -175,31 +152,20 @@ impl Package {
             return;
         };
         match message {
-            Message::Diagnostic {
-                manifest_path,
-                message,
-            } => {
+            Message::Diagnostic { manifest_path, message } => {
                 let error = message.level.starts_with("error");
                 // Warnings of dependencies are not the author's.
                 if !error && manifest_path != self.manifest {
                     return;
                 }
-                let rendered = message
-                    .rendered
-                    .as_deref()
-                    .unwrap_or(&message.message)
-                    .trim_end();
+                let rendered = message.rendered.as_deref().unwrap_or(&message.message).trim_end();
                 progress(rendered);
                 if error {
                     push_bounded(&mut seen.errors, rendered);
                     seen.first.get_or_insert_with(|| message.headline());
                 }
             }
-            Message::Artifact {
-                manifest_path,
-                target,
-                filenames,
-            } => {
+            Message::Artifact { manifest_path, target, filenames } => {
                 if manifest_path == self.manifest && target.is_cdylib() {
                     let wasm = |path: &PathBuf| path.extension().is_some_and(|ext| ext == "wasm");
                     seen.module = filenames.into_iter().find(wasm);
@@ -221,10 +187,7 @@ impl Diagnostic {
     fn headline(&self) -> String {
         let first = self.message.lines().next().unwrap_or_default();
         match self.spans.iter().find(|span| span.is_primary) {
-            Some(at) => format!(
-                "{}:{}:{}: {first}",
-                at.file_name, at.line_start, at.column_start
-            ),
+            Some(at) => format!("{}:{}:{}: {first}", at.file_name, at.line_start, at.column_start),
             None => first.to_owned(),
         }
     }
@@ -244,10 +207,7 @@ struct Seen {
 impl Seen {
     fn into_error(self) -> BuildError {
         match self.first {
-            Some(summary) => BuildError {
-                summary,
-                details: Some(self.errors),
-            },
+            Some(summary) => BuildError { summary, details: Some(self.errors) },
             // Not the compiler but cargo: a dependency, the network, the lock.
             None => BuildError {
                 summary: format!("cargo: {}", output::first_error(&self.stderr)),

@@ -50,10 +50,7 @@ pub struct BuildError {
 
 impl BuildError {
     fn new(summary: impl Into<String>) -> Self {
-        Self {
-            summary: summary.into(),
-            details: None,
-        }
+        Self { summary: summary.into(), details: None }
     }
 
     fn io(what: impl std::fmt::Display, error: &std::io::Error) -> Self {
@@ -80,10 +77,7 @@ struct Ready {
 impl Builder {
     /// For the plugin crate in this folder. Nothing is looked at yet.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: dir.into(),
-            ready: None,
-        }
+        Self { dir: dir.into(), ready: None }
     }
 
     /// The plugin's folder.
@@ -101,44 +95,26 @@ impl Builder {
     pub async fn build(&mut self, progress: Progress<'_>) -> Result<Built, BuildError> {
         let started = Instant::now();
         let manifest_changed = changed(&self.dir.join("Cargo.toml"));
-        if self
-            .ready
-            .as_ref()
-            .is_none_or(|ready| ready.manifest_changed != manifest_changed)
-        {
+        if self.ready.as_ref().is_none_or(|ready| ready.manifest_changed != manifest_changed) {
             self.ready = None;
             let toolchain = Toolchain::find(&self.dir)?;
             let package = cargo::Package::read(&toolchain, &self.dir).await?;
             toolchain.ensure_target(progress).await?;
-            self.ready = Some(Ready {
-                toolchain,
-                package,
-                manifest_changed,
-            });
+            self.ready = Some(Ready { toolchain, package, manifest_changed });
         }
-        let Some(ready) = &self.ready else {
-            unreachable!("made above")
-        };
+        let Some(ready) = &self.ready else { unreachable!("made above") };
         let module = ready.package.compile(&ready.toolchain, progress).await?;
         let compile = started.elapsed();
 
         let encoding = Instant::now();
-        let path = self
-            .dir
-            .join("build")
-            .join(format!("{}.wasm", ready.package.name()));
+        let path = self.dir.join("build").join(format!("{}.wasm", ready.package.name()));
         let name = ready.package.name().to_owned();
         let target = path.clone();
         let size_bytes =
             tokio::task::spawn_blocking(move || component::encode(&name, &module, &target))
                 .await
                 .map_err(|e| BuildError::new(format!("making the component failed: {e}")))??;
-        Ok(Built {
-            path,
-            size_bytes,
-            compile,
-            encode: encoding.elapsed(),
-        })
+        Ok(Built { path, size_bytes, compile, encode: encoding.elapsed() })
     }
 }
 
@@ -156,26 +132,17 @@ pub async fn build(dir: &Path, progress: Progress<'_>) -> Result<Built, BuildErr
 /// If there is none, with what to do.
 pub fn component_of(dir: &Path) -> Result<PathBuf, BuildError> {
     let shown = dir.display();
-    let missing = || {
-        BuildError::new(format!(
-            "{shown} has no built component: run `cometbox build {shown}`"
-        ))
-    };
+    let missing =
+        || BuildError::new(format!("{shown} has no built component: run `cometbox build {shown}`"));
     let folder = dir.join("build");
     if let Ok(manifest) = std::fs::read_to_string(dir.join("Cargo.toml")) {
         let manifest: toml::Table = manifest.parse().map_err(|e: toml::de::Error| {
             BuildError::new(format!("{shown}/Cargo.toml: {}", e.message()))
         })?;
-        let name = manifest
-            .get("package")
-            .and_then(|package| package.get("name"));
+        let name = manifest.get("package").and_then(|package| package.get("name"));
         let name = name.and_then(|name| name.as_str()).ok_or_else(missing)?;
         let path = folder.join(format!("{name}.wasm"));
-        return if path.is_file() {
-            Ok(path)
-        } else {
-            Err(missing())
-        };
+        return if path.is_file() { Ok(path) } else { Err(missing()) };
     }
     // A folder without sources, as it is copied to a server.
     let mut found = folder

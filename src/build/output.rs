@@ -30,10 +30,7 @@ pub(super) async fn run_streams(
     mut command: Command,
     mut line: impl FnMut(Stream, &str),
 ) -> io::Result<ExitStatus> {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Group::spawn(command)?;
     let mut out = Lines::new(child.child.stdout.take());
     let mut err = Lines::new(child.child.stderr.take());
@@ -58,11 +55,7 @@ struct Lines<R> {
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     fn new(reader: Option<R>) -> Self {
-        Self {
-            reader: reader.map(BufReader::new),
-            buffer: Vec::new(),
-            text: String::new(),
-        }
+        Self { reader: reader.map(BufReader::new), buffer: Vec::new(), text: String::new() }
     }
 
     fn open(&self) -> bool {
@@ -80,8 +73,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         }
         self.buffer.truncate(MAX_LINE_BYTES);
         self.text.clear();
-        self.text
-            .push_str(String::from_utf8_lossy(&self.buffer).trim_end());
+        self.text.push_str(String::from_utf8_lossy(&self.buffer).trim_end());
         self.buffer.clear();
         Ok(Some(&self.text))
     }
@@ -99,10 +91,7 @@ impl Group {
         #[cfg(unix)]
         command.process_group(0);
         command.kill_on_drop(true);
-        Ok(Self {
-            child: command.spawn()?,
-            over: false,
-        })
+        Ok(Self { child: command.spawn()?, over: false })
     }
 
     async fn wait(&mut self) -> io::Result<ExitStatus> {
@@ -130,10 +119,7 @@ impl Drop for Group {
 pub(super) fn first_error(text: &str) -> String {
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
     let error = lines().find_map(|line| line.strip_prefix("error: "));
-    error
-        .or_else(|| lines().next_back())
-        .unwrap_or("it says nothing")
-        .to_owned()
+    error.or_else(|| lines().next_back()).unwrap_or("it says nothing").to_owned()
 }
 
 #[cfg(all(test, unix))]
@@ -149,10 +135,7 @@ mod tests {
         let pipe = dir.path().join("pipe");
         let mut command = Command::new("sh");
         command.current_dir(dir.path());
-        command.args([
-            "-c",
-            "mkfifo pipe; (exec sleep 1000 > pipe) & echo up; wait",
-        ]);
+        command.args(["-c", "mkfifo pipe; (exec sleep 1000 > pipe) & echo up; wait"]);
         let (up, is_up) = tokio::sync::oneshot::channel();
         let mut up = Some(up);
         let task = tokio::spawn(run(command, move |line| {

@@ -79,10 +79,7 @@ const TEMPLATE: &[(&str, &str)] = &[
     ("cometbox.toml", include_str!("template/cometbox.toml.txt")),
     (".gitignore", include_str!("template/gitignore.txt")),
     ("src/lib.rs", include_str!("template/lib.rs.txt")),
-    (
-        "cometbox/README.md",
-        include_str!("template/cometbox.md.txt"),
-    ),
+    ("cometbox/README.md", include_str!("template/cometbox.md.txt")),
 ];
 
 macro_rules! copies {
@@ -116,14 +113,9 @@ const COPIES: &[(&str, &str)] = copies![
 /// If the folder's name is none for a crate, or it exists, or cannot be
 /// written.
 pub fn scaffold(path: &Path) -> Result<(), BuildError> {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     check_name(name).map_err(|why| {
-        BuildError::new(format!(
-            "{name:?} is no name for a plugin: {why}; try \"my-plugin\""
-        ))
+        BuildError::new(format!("{name:?} is no name for a plugin: {why}; try \"my-plugin\""))
     })?;
     // Creating it is also the check that nobody else has it. Its parents are
     // made as well, as `cargo new` does.
@@ -185,9 +177,7 @@ mod tests {
         for name in ["a", "my-plugin", "room_2"] {
             assert_eq!(check_name(name), Ok(()), "{name}");
         }
-        for name in [
-            "", "2rooms", "My", "a b", "a.b", "é", "fn", "test", "serde", "..", "-a",
-        ] {
+        for name in ["", "2rooms", "My", "a b", "a.b", "é", "fn", "test", "serde", "..", "-a"] {
             assert!(check_name(name).is_err(), "{name}");
         }
         assert!(check_name(&"a".repeat(65)).is_err());

@@ -47,19 +47,14 @@ const OTHERS: [&str; 8] = [
 impl Toolchain {
     pub(super) fn find(dir: &Path) -> Result<Self, BuildError> {
         if !dir.is_dir() {
-            return Err(BuildError::new(format!(
-                "there is no folder {}",
-                dir.display()
-            )));
+            return Err(BuildError::new(format!("there is no folder {}", dir.display())));
         }
         let dir = dir
             .canonicalize()
             .map_err(|e| BuildError::io(format_args!("cannot open {}", dir.display()), &e))?;
         // The cargo in the environment comes last: it is the real one, while
         // the one in the path is rustup's and heeds the folder's toolchain.
-        let given = env::var_os("CARGO")
-            .map(PathBuf::from)
-            .filter(|path| path.is_file());
+        let given = env::var_os("CARGO").map(PathBuf::from).filter(|path| path.is_file());
         let cargo = find_program("cargo").or(given).ok_or_else(|| {
             BuildError::new(
                 "cargo was not found, neither in the PATH nor in ~/.cargo/bin: install Rust \
@@ -73,11 +68,7 @@ impl Toolchain {
         let has_file = dir.ancestors().any(|dir| {
             dir.join("rust-toolchain.toml").is_file() || dir.join("rust-toolchain").is_file()
         });
-        Ok(Self {
-            dir,
-            cargo,
-            forget_rustup_toolchain: started_by_cargo && has_file,
-        })
+        Ok(Self { dir, cargo, forget_rustup_toolchain: started_by_cargo && has_file })
     }
 
     /// The plugin's folder.
@@ -123,9 +114,7 @@ impl Toolchain {
                  Rust from https://rustup.rs, or that target with your system's packages"
             )));
         };
-        progress(&format!(
-            "installing the missing target {TARGET} with rustup"
-        ));
+        progress(&format!("installing the missing target {TARGET} with rustup"));
         let mut command = self.command(&rustup);
         command.args(["target", "add", TARGET]);
         let mut last = String::new();
@@ -149,14 +138,8 @@ impl Toolchain {
     async fn has_target(&self) -> Result<bool, BuildError> {
         // The one next to cargo is the one that cargo runs: both are rustup's,
         // or both are of one installation.
-        let rustc = self
-            .cargo
-            .with_file_name(format!("rustc{}", env::consts::EXE_SUFFIX));
-        let rustc = if rustc.is_file() {
-            rustc
-        } else {
-            PathBuf::from("rustc")
-        };
+        let rustc = self.cargo.with_file_name(format!("rustc{}", env::consts::EXE_SUFFIX));
+        let rustc = if rustc.is_file() { rustc } else { PathBuf::from("rustc") };
         let mut command = self.command(&rustc);
         command.args(["--print", "target-libdir", "--target", TARGET]);
         let out = command
@@ -212,11 +195,7 @@ mod tests {
             ("RUSTUP_TOOLCHAIN", true, true),
             ("PATH", true, false),
         ] {
-            assert_eq!(
-                toolchain(forget).is_foreign(OsStr::new(name)),
-                foreign,
-                "{name}"
-            );
+            assert_eq!(toolchain(forget).is_foreign(OsStr::new(name)), foreign, "{name}");
         }
     }
 }

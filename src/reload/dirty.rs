@@ -21,11 +21,7 @@ pub(super) struct Dirty {
 
 impl Dirty {
     pub(super) fn new(count: usize) -> Self {
-        Self {
-            count,
-            set: Mutex::default(),
-            changed: Notify::new(),
-        }
+        Self { count, set: Mutex::default(), changed: Notify::new() }
     }
 
     pub(super) fn mark(&self, index: usize) {

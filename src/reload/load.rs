@@ -42,9 +42,7 @@ pub(super) async fn chain(engine: Engine, parts: Vec<Part>, limits: PluginLimits
         return Err(format!("cannot start a thread to compile: {e}"));
     }
     // The sender is only dropped unsent by a panic, which is in the log.
-    loaded
-        .await
-        .unwrap_or_else(|_| Err("the compiler panicked".into()))
+    loaded.await.unwrap_or_else(|_| Err("the compiler panicked".into()))
 }
 
 /// The same, here and now.

@@ -128,11 +128,7 @@ impl Supervisor {
 
     fn start(worker: Worker) -> Self {
         let (dirty, status) = (worker.dirty(), worker.status());
-        Self {
-            dirty,
-            status,
-            task: tokio::spawn(worker.run()),
-        }
+        Self { dirty, status, task: tokio::spawn(worker.run()) }
     }
 
     /// How the apps are doing, now and whenever that changes.
@@ -159,11 +155,7 @@ impl Source {
     /// What the configuration calls a plugin: a folder or a component.
     #[must_use]
     pub fn of(path: PathBuf) -> Self {
-        if path.is_dir() {
-            Self::Folder(path)
-        } else {
-            Self::Component(path)
-        }
+        if path.is_dir() { Self::Folder(path) } else { Self::Component(path) }
     }
 }
 
@@ -194,10 +186,7 @@ pub fn component_path(plugin: &PluginConfig) -> Result<PathBuf, ReloadError> {
 /// With the first one that is missing or does not load.
 pub fn load_chain(engine: &Engine, app: &AppConfig) -> Result<Chain, ReloadError> {
     let parts = app.plugins.iter().map(|plugin| {
-        Ok(load::Part::New {
-            spec: plugin.into(),
-            component: component_path(plugin)?,
-        })
+        Ok(load::Part::New { spec: plugin.into(), component: component_path(plugin)? })
     });
     let parts = parts.collect::<Result<_, ReloadError>>()?;
     let (plugins, _) = load::load(engine, parts, app.limits.plugin).map_err(ReloadError)?;

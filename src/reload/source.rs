@@ -24,10 +24,9 @@ impl Origin {
     /// `dev`: a folder is built. Otherwise it is what `cometbox build` left.
     pub(super) fn new(source: &Source, dev: bool) -> Result<Self, ReloadError> {
         let kind = match source {
-            Source::Folder(dir) if dev => Kind::Crate {
-                builder: Builder::new(resolve(dir.clone())?),
-                built: None,
-            },
+            Source::Folder(dir) if dev => {
+                Kind::Crate { builder: Builder::new(resolve(dir.clone())?), built: None }
+            }
             Source::Folder(dir) => Kind::Component(build::component_of(&resolve(dir.clone())?)?),
             Source::Component(file) => {
                 // The file itself stays unresolved: it may be a link that is
@@ -54,14 +53,8 @@ impl Origin {
     pub(super) fn component(&self) -> Result<PathBuf, String> {
         match &self.kind {
             Kind::Component(file) => Ok(file.clone()),
-            Kind::Crate {
-                built: Some(Ok(file)),
-                ..
-            } => Ok(file.clone()),
-            Kind::Crate {
-                built: Some(Err(e)),
-                ..
-            } => Err(match &e.details {
+            Kind::Crate { built: Some(Ok(file)), .. } => Ok(file.clone()),
+            Kind::Crate { built: Some(Err(e)), .. } => Err(match &e.details {
                 Some(details) => format!("{e}\n\n{details}"),
                 None => e.to_string(),
             }),
@@ -79,7 +72,5 @@ impl Origin {
 }
 
 fn resolve(folder: PathBuf) -> Result<PathBuf, ReloadError> {
-    folder
-        .canonicalize()
-        .map_err(|e| ReloadError(format!("cannot open {}: {e}", folder.display())))
+    folder.canonicalize().map_err(|e| ReloadError(format!("cannot open {}: {e}", folder.display())))
 }

@@ -113,14 +113,9 @@ fn concerns(target: &Target, path: &Path) -> bool {
             };
             let name = path.file_name().unwrap_or_default();
             if inside.parent() == Some(Path::new("")) {
-                [
-                    "Cargo.toml",
-                    "build.rs",
-                    "rust-toolchain",
-                    "rust-toolchain.toml",
-                ]
-                .iter()
-                .any(|known| name == *known)
+                ["Cargo.toml", "build.rs", "rust-toolchain", "rust-toolchain.toml"]
+                    .iter()
+                    .any(|known| name == *known)
             } else {
                 inside.starts_with("src") && !is_scratch(name)
             }

@@ -55,34 +55,17 @@ impl Worker {
     ) -> Result<Self, ReloadError> {
         let mut origins: Vec<Origin> = Vec::new();
         let mut apps = Vec::new();
-        for AppSpec {
-            app,
-            shell,
-            plugins,
-        } in specs
-        {
+        for AppSpec { app, shell, plugins } in specs {
             let mut slots = Vec::new();
             for spec in plugins {
                 let origin = Origin::new(&spec.source, progress.is_some())?;
-                let index = origins
-                    .iter()
-                    .position(|o| o.is_same(&origin))
-                    .unwrap_or_else(|| {
-                        origins.push(origin);
-                        origins.len() - 1
-                    });
-                slots.push(Slot {
-                    spec,
-                    origin: index,
-                    serving: None,
-                    stale: true,
+                let index = origins.iter().position(|o| o.is_same(&origin)).unwrap_or_else(|| {
+                    origins.push(origin);
+                    origins.len() - 1
                 });
+                slots.push(Slot { spec, origin: index, serving: None, stale: true });
             }
-            apps.push(Managed {
-                app,
-                shell,
-                plugins: slots,
-            });
+            apps.push(Managed { app, shell, plugins: slots });
         }
         let dirty = Arc::new(Dirty::new(origins.len()));
         // Before anything is read, so that no change falls in between.
@@ -95,15 +78,7 @@ impl Worker {
             error: None,
         });
         let (status, _) = watch::channel(status.collect());
-        Ok(Self {
-            engine,
-            apps,
-            origins,
-            dirty,
-            watch,
-            status,
-            progress,
-        })
+        Ok(Self { engine, apps, origins, dirty, watch, status, progress })
     }
 
     pub(super) fn dirty(&self) -> Arc<Dirty> {
@@ -225,11 +200,7 @@ impl Worker {
     }
 
     async fn try_reload(&mut self, index: usize, build: Duration) -> Result<(), String> {
-        let Managed {
-            app,
-            shell,
-            plugins,
-        } = &mut self.apps[index];
+        let Managed { app, shell, plugins } = &mut self.apps[index];
         set_status(&self.status, index, app, State::Loading, None);
         let mut parts = Vec::new();
         for slot in plugins.iter() {
@@ -275,13 +246,9 @@ async fn swap(
         let took = started.elapsed();
         // What a failed swap left to answer is answered as well.
         shell.deliver(answers);
-        version
-            .map(|version| (version, took))
-            .map_err(|e| format!("load: {e}"))
+        version.map(|version| (version, took)).map_err(|e| format!("load: {e}"))
     });
-    swapped
-        .await
-        .unwrap_or_else(|e| Err(format!("the swap panicked: {e}")))
+    swapped.await.unwrap_or_else(|e| Err(format!("the swap panicked: {e}")))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -71,7 +71,9 @@ impl BodyKind {
         let starts = |prefix: &str| {
             name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
         };
-        if name.eq_ignore_ascii_case("application/json") {
+        // The second is what curl says of `-d '{…}'`; nothing here is a form.
+        let json = ["application/json", "application/x-www-form-urlencoded"];
+        if json.iter().any(|json| name.eq_ignore_ascii_case(json)) {
             Self::Format(Format::Json)
         } else if is_msgpack(name) {
             Self::Format(Format::MsgPack)

@@ -42,7 +42,8 @@ impl Connection {
     /// Sends a request and reads its whole answer.
     async fn ask(&mut self, head: &str, body: &str) -> (u16, Value) {
         let length = body.len();
-        let request = format!("{head} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}");
+        let request =
+            format!("{head} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}");
         self.socket.write_all(request.as_bytes()).await.expect("the connection is open");
         loop {
             let mut headers = [httparse::EMPTY_HEADER; 16];
@@ -51,7 +52,8 @@ impl Connection {
                 response.parse(&self.buffer).expect("the gateway speaks HTTP")
             {
                 let status = response.code.expect("a complete head has a status");
-                let length = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case("content-length"));
+                let length =
+                    response.headers.iter().find(|h| h.name.eq_ignore_ascii_case("content-length"));
                 let length = length.map_or(0, |h| {
                     std::str::from_utf8(h.value).expect("digits").parse().expect("a length")
                 });
@@ -63,14 +65,16 @@ impl Connection {
                     return (status, value);
                 }
             }
-            let read = self.socket.read_buf(&mut self.buffer).await.expect("the connection is open");
+            let read =
+                self.socket.read_buf(&mut self.buffer).await.expect("the connection is open");
             assert!(read > 0, "the gateway closed a connection");
         }
     }
 }
 
 fn parse(body: &[u8]) -> Value {
-    serde_json::from_slice(body).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(body)))
+    serde_json::from_slice(body)
+        .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(body)))
 }
 
 /// What a reader got: the texts of each sender, in order.

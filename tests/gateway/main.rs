@@ -7,3 +7,4 @@ mod neighbour;
 mod plugins;
 mod sim;
 mod support;
+mod tidy;

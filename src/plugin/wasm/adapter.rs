@@ -12,15 +12,8 @@ use crate::{
 /// a call within its limits never runs out of it, while lists that all point
 /// at one large text do before they fill the host's memory.
 pub(super) fn lift_fuel(limits: &PluginLimits) -> usize {
-    let actions = limits
-        .actions
-        .saturating_add(1)
-        .saturating_mul(size_of::<types::Action>());
-    limits
-        .output_bytes
-        .saturating_mul(4)
-        .saturating_add(actions)
-        .saturating_add(4096)
+    let actions = limits.actions.saturating_add(1).saturating_mul(size_of::<types::Action>());
+    limits.output_bytes.saturating_mul(4).saturating_add(actions).saturating_add(4096)
 }
 
 /// What an export returned.
@@ -41,25 +34,14 @@ pub(super) fn invoke(
     context: Context,
     event: Event<'_>,
 ) -> wasmtime::Result<Result<Answer, types::Refusal>> {
-    let context = types::Context {
-        now_ms: context.now_ms,
-        seed: context.seed,
-    };
+    let context = types::Context { now_ms: context.now_ms, seed: context.seed };
     Ok(match event {
-        Event::Load { reload } => exports
-            .call_on_load(store, context, reload)?
-            .map(Answer::Actions),
-        Event::Open {
-            request,
-            identity,
-            mailbox,
-            fresh_name,
-        } => {
-            let headers: Vec<_> = request
-                .headers
-                .iter()
-                .map(|(name, value)| types::Header { name, value })
-                .collect();
+        Event::Load { reload } => {
+            exports.call_on_load(store, context, reload)?.map(Answer::Actions)
+        }
+        Event::Open { request, identity, mailbox, fresh_name } => {
+            let headers: Vec<_> =
+                request.headers.iter().map(|(name, value)| types::Header { name, value }).collect();
             let request = types::OpenRequest {
                 body: payload_in(&request.body)?,
                 headers: &headers,
@@ -68,43 +50,30 @@ pub(super) fn invoke(
                 mailbox,
                 fresh_name,
             };
-            exports
-                .call_on_open(store, context, request)?
-                .map(Answer::Open)
+            exports.call_on_open(store, context, request)?.map(Answer::Open)
         }
-        Event::Message {
-            session: view,
-            data,
-        } => exports
+        Event::Message { session: view, data } => exports
             .call_on_message(store, context, session(view), payload_in(data)?)?
             .map(Answer::Message),
         Event::Publish { to, message } => {
             let [mailboxes, groups, except] = [&to.mailboxes, &to.groups, &to.except]
                 .map(|names| names.iter().map(Name::as_str).collect::<Vec<_>>());
-            let to = types::AddressParam {
-                mailboxes: &mailboxes,
-                groups: &groups,
-                except: &except,
-            };
+            let to =
+                types::AddressParam { mailboxes: &mailboxes, groups: &groups, except: &except };
             let message = types::MessageParam {
                 data: payload_in(&message.payload)?,
                 ttl_ms: message.ttl_ms,
                 collapse: message.collapse.as_deref(),
             };
-            exports
-                .call_on_publish(store, context, to, message)?
-                .map(Answer::Publish)
+            exports.call_on_publish(store, context, to, message)?.map(Answer::Publish)
         }
-        Event::Attached { session: view } => exports
-            .call_on_attached(store, context, session(view))?
-            .map(Answer::Actions),
-        Event::Detached { session: view } => exports
-            .call_on_detached(store, context, session(view))?
-            .map(Answer::Actions),
-        Event::Closed {
-            session: view,
-            cause,
-        } => {
+        Event::Attached { session: view } => {
+            exports.call_on_attached(store, context, session(view))?.map(Answer::Actions)
+        }
+        Event::Detached { session: view } => {
+            exports.call_on_detached(store, context, session(view))?.map(Answer::Actions)
+        }
+        Event::Closed { session: view, cause } => {
             let cause = match cause {
                 CloseCause::Client => types::CloseCause::Client,
                 CloseCause::Expired => types::CloseCause::Expired,
@@ -112,25 +81,16 @@ pub(super) fn invoke(
                 CloseCause::Operator => types::CloseCause::Operator,
                 CloseCause::Replaced => types::CloseCause::Replaced,
             };
-            exports
-                .call_on_closed(store, context, session(view), cause)?
-                .map(Answer::Actions)
+            exports.call_on_closed(store, context, session(view), cause)?.map(Answer::Actions)
         }
-        Event::Timer {
-            name,
-            session: view,
-        } => exports
-            .call_on_timer(store, context, name, view.map(session))?
-            .map(Answer::Actions),
+        Event::Timer { name, session: view } => {
+            exports.call_on_timer(store, context, name, view.map(session))?.map(Answer::Actions)
+        }
     })
 }
 
 pub(super) fn session(view: SessionView<'_>) -> types::Session<'_> {
-    types::Session {
-        mailbox: view.mailbox,
-        identity: view.identity,
-        state: view.state,
-    }
+    types::Session { mailbox: view.mailbox, identity: view.identity, state: view.state }
 }
 
 /// The mailbox an event is about.
@@ -152,10 +112,7 @@ pub(super) fn with_state<'a>(mut event: Event<'a>, state: Option<&'a [u8]>) -> E
         | Event::Attached { session }
         | Event::Detached { session }
         | Event::Closed { session, .. }
-        | Event::Timer {
-            session: Some(session),
-            ..
-        } => session.state = state,
+        | Event::Timer { session: Some(session), .. } => session.state = state,
         Event::Timer { session: None, .. }
         | Event::Load { .. }
         | Event::Open { .. }

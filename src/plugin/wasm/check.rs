@@ -32,14 +32,8 @@ pub(super) fn bounded(mut text: String) -> String {
 
 pub(super) fn refusal(refusal: types::Refusal) -> Failure {
     let text = match refusal {
-        types::Refusal::Rejected(types::Rejection {
-            status: status @ 400..=599,
-            reason,
-        }) => {
-            return Failure::Rejected {
-                status,
-                reason: bounded(reason),
-            };
+        types::Refusal::Rejected(types::Rejection { status: status @ 400..=599, reason }) => {
+            return Failure::Rejected { status, reason: bounded(reason) };
         }
         types::Refusal::Rejected(types::Rejection { status, .. }) => {
             format!("rejected with status {status}, which is not within 400 and 599")
@@ -51,10 +45,7 @@ pub(super) fn refusal(refusal: types::Refusal) -> Failure {
         }
         types::Refusal::Failed(text) => bounded(text),
     };
-    Failure::Failed {
-        kind: FailureKind::Error,
-        text,
-    }
+    Failure::Failed { kind: FailureKind::Error, text }
 }
 
 /// What a plugin returned, checked. `spent_bytes` count against the limit of
@@ -68,12 +59,7 @@ pub(super) fn outcome(
     limits: &PluginLimits,
     spent_bytes: usize,
 ) -> Result<Outcome, Failure> {
-    let mut check = Check {
-        plugin,
-        limits,
-        bytes: spent_bytes,
-        actions: 0,
-    };
+    let mut check = Check { plugin, limits, bytes: spent_bytes, actions: 0 };
     let mut outcome = Outcome::default();
     let actions = match answer {
         Answer::Actions(actions) => actions,
@@ -106,10 +92,7 @@ impl Bad {
 
     /// With the place where it is.
     fn at(self, place: impl std::fmt::Display) -> Failure {
-        Failure::Failed {
-            kind: self.0,
-            text: format!("{place}: {}", self.1),
-        }
+        Failure::Failed { kind: self.0, text: format!("{place}: {}", self.1) }
     }
 }
 
@@ -146,10 +129,7 @@ impl Check<'_> {
     }
 
     fn names(&mut self, what: &str, texts: Vec<String>) -> Result<Vec<Name>, Bad> {
-        texts
-            .into_iter()
-            .map(|text| self.name(what, text))
-            .collect()
+        texts.into_iter().map(|text| self.name(what, text)).collect()
     }
 
     fn text(&mut self, what: &str, text: String, max_bytes: usize) -> Result<Box<str>, Bad> {
@@ -179,10 +159,7 @@ impl Check<'_> {
             types::PayloadResult::Text(text) => (Kind::Text, text.into_bytes()),
             types::PayloadResult::Binary(bytes) => (Kind::Binary, bytes),
         };
-        Ok(Payload {
-            kind,
-            bytes: self.bytes(bytes)?,
-        })
+        Ok(Payload { kind, bytes: self.bytes(bytes)? })
     }
 
     fn message(&mut self, message: types::MessageResult) -> Result<Arc<Message>, Bad> {
@@ -195,15 +172,11 @@ impl Check<'_> {
     }
 
     fn reply(&mut self, reply: Option<types::PayloadResult>) -> Result<Option<Payload>, Failure> {
-        reply
-            .map(|payload| self.payload(payload))
-            .transpose()
-            .map_err(|bad| bad.at("reply"))
+        reply.map(|payload| self.payload(payload)).transpose().map_err(|bad| bad.at("reply"))
     }
 
     fn all(&mut self, actions: Vec<types::Action>) -> Result<Vec<Action>, Failure> {
-        self.count_actions(actions.len())
-            .map_err(|bad| bad.at("actions"))?;
+        self.count_actions(actions.len()).map_err(|bad| bad.at("actions"))?;
         let mut checked = Vec::with_capacity(actions.len());
         for (index, action) in actions.into_iter().enumerate() {
             let kind = kind(&action);
@@ -238,15 +211,10 @@ impl Check<'_> {
                 cause: CloseCause::Plugin,
                 reason: bounded(reason).into(),
             },
-            types::Action::SetState(state) => Action::SetState {
-                plugin: self.plugin.clone(),
-                state: Some(self.bytes(state)?),
-            },
-            types::Action::SetTimer(types::Timer {
-                mailbox,
-                name,
-                delay_ms,
-            }) => Action::SetTimer {
+            types::Action::SetState(state) => {
+                Action::SetState { plugin: self.plugin.clone(), state: Some(self.bytes(state)?) }
+            }
+            types::Action::SetTimer(types::Timer { mailbox, name, delay_ms }) => Action::SetTimer {
                 plugin: self.plugin.clone(),
                 mailbox: mailbox.map(|name| self.name("mailbox", name)).transpose()?,
                 name: self.text("timer name", name, MAX_NAME_BYTES)?,
@@ -261,25 +229,22 @@ impl Check<'_> {
                 key: self.text("key", key, MAX_VALUE_KEY_BYTES)?,
                 value: self.bytes(value)?,
             },
-            types::Action::Delete(key) => Action::Delete {
-                key: self.text("key", key, MAX_VALUE_KEY_BYTES)?,
-            },
+            types::Action::Delete(key) => {
+                Action::Delete { key: self.text("key", key, MAX_VALUE_KEY_BYTES)? }
+            }
         })
     }
 
     fn acceptance(&mut self, mut accept: types::Acceptance) -> Result<Accept, Failure> {
         let messages = std::mem::take(&mut accept.first);
-        self.count_actions(messages.len())
-            .map_err(|bad| bad.at("first"))?;
+        self.count_actions(messages.len()).map_err(|bad| bad.at("first"))?;
         let mut first = Vec::with_capacity(messages.len());
         for (index, message) in messages.into_iter().enumerate() {
-            let message = self
-                .message(message)
-                .map_err(|bad| bad.at(format_args!("first[{index}]")))?;
+            let message =
+                self.message(message).map_err(|bad| bad.at(format_args!("first[{index}]")))?;
             first.push(message);
         }
-        self.mailbox(accept, first)
-            .map_err(|bad| bad.at("acceptance"))
+        self.mailbox(accept, first).map_err(|bad| bad.at("acceptance"))
     }
 
     fn mailbox(
@@ -294,14 +259,9 @@ impl Check<'_> {
         if limits.per_second.is_some_and(|n| !(1..=1000).contains(&n)) {
             return Err(Bad::value("per-second is not within 1 and 1000"));
         }
-        let identity = accept
-            .identity
-            .map(|text| self.text("identity", text, MAX_IDENTITY_BYTES));
+        let identity = accept.identity.map(|text| self.text("identity", text, MAX_IDENTITY_BYTES));
         Ok(Accept {
-            mailbox: accept
-                .mailbox
-                .map(|name| self.name("mailbox", name))
-                .transpose()?,
+            mailbox: accept.mailbox.map(|name| self.name("mailbox", name)).transpose()?,
             replace: accept.replace,
             identity: identity.transpose()?.map(Arc::from),
             state: accept.state.map(|state| self.bytes(state)).transpose()?,

@@ -51,11 +51,7 @@ impl Engine {
         let clock = wasmtime.clone();
         let ticker = Ticker::start(move || clock.increment_epoch())
             .map_err(|e| LoadError::Engine(format!("cannot start the clock of plugins: {e}")))?;
-        Ok(Self(Arc::new(Shared {
-            wasmtime,
-            linker,
-            ticker,
-        })))
+        Ok(Self(Arc::new(Shared { wasmtime, linker, ticker })))
     }
 
     /// Compiles a component, checks that it is a plugin, and runs `init` of a

@@ -52,11 +52,7 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn new(plugin: PluginName, limits: PluginLimits) -> Self {
         Self {
-            memory: Memory {
-                limit_bytes: limits.memory_bytes,
-                bytes: 0,
-                table_elements: 0,
-            },
+            memory: Memory { limit_bytes: limits.memory_bytes, bytes: 0, table_elements: 0 },
             time: Time::default(),
             plugin,
             limits,
@@ -124,10 +120,7 @@ impl host::Host for Host {
     fn members(&mut self, group: String) -> wasmtime::Result<Vec<String>> {
         let members = self.look_up(&group, |reads| reads.members(&group))?;
         self.count_read(members.iter().map(|name| name.as_str().len()).sum())?;
-        Ok(members
-            .iter()
-            .map(|name| name.as_str().to_owned())
-            .collect())
+        Ok(members.iter().map(|name| name.as_str().to_owned()).collect())
     }
 
     fn member_count(&mut self, group: String) -> wasmtime::Result<u32> {
@@ -215,9 +208,7 @@ impl ResourceLimiter for Memory {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.table_elements = self
-            .table_elements
-            .saturating_add(desired.saturating_sub(current));
+        self.table_elements = self.table_elements.saturating_add(desired.saturating_sub(current));
         if self.table_elements > TABLE_ELEMENTS {
             let text = format!("more than {TABLE_ELEMENTS} table elements");
             return Err(Broken::trap(FailureKind::Memory, text));

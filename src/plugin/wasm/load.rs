@@ -82,14 +82,9 @@ pub(super) fn link(
     // A plugin of another version fails other checks too; the version is the
     // reason that helps.
     for (name, _) in kind.imports(engine) {
-        match name
-            .strip_prefix(PACKAGE)
-            .and_then(|rest| rest.split_once('@'))
-        {
+        match name.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')) {
             Some((_, found)) if !compatible(found) => {
-                return Err(LoadError::Version {
-                    found: found.into(),
-                });
+                return Err(LoadError::Version { found: found.into() });
             }
             Some(_) => {}
             None => return Err(LoadError::Import(name.into())),
@@ -98,10 +93,7 @@ pub(super) fn link(
     let missing: Vec<_> = EXPORTS
         .into_iter()
         .filter(|name| {
-            !matches!(
-                component.get_export(None, *name),
-                Some((ComponentItem::ComponentFunc(_), _))
-            )
+            !matches!(component.get_export(None, *name), Some((ComponentItem::ComponentFunc(_), _)))
         })
         .collect();
     if !missing.is_empty() {

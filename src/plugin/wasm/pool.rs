@@ -98,16 +98,10 @@ impl WasmPlugin {
         let idle = self.idle.lock().pop();
         match idle {
             Some(instance) => Ok(instance),
-            None => self
-                .instantiate()
-                .map(|(instance, _)| instance)
-                .map_err(|e| match e {
-                    LoadError::Start(failure) => failure,
-                    other => Failure::Failed {
-                        kind: FailureKind::Error,
-                        text: other.to_string(),
-                    },
-                }),
+            None => self.instantiate().map(|(instance, _)| instance).map_err(|e| match e {
+                LoadError::Start(failure) => failure,
+                other => Failure::Failed { kind: FailureKind::Error, text: other.to_string() },
+            }),
         }
     }
 
@@ -177,12 +171,8 @@ impl Instance {
                 return Ok((Err(types::Refusal::Failed(text)), None));
             }
         };
-        let answer = adapter::invoke(
-            exports,
-            store,
-            context,
-            adapter::with_state(event, state.as_deref()),
-        )?;
+        let answer =
+            adapter::invoke(exports, store, context, adapter::with_state(event, state.as_deref()))?;
         Ok((answer, Some(state)))
     }
 }
@@ -198,10 +188,7 @@ fn failure(error: &wasmtime::Error) -> Failure {
                 let text = format!("{error:#}");
                 // wasmtime has no public type for it.
                 if text.contains("fuel allocated for hostcalls") {
-                    (
-                        FailureKind::Limit,
-                        "far more output than a call may have".into(),
-                    )
+                    (FailureKind::Limit, "far more output than a call may have".into())
                 } else {
                     (FailureKind::Error, text)
                 }

@@ -44,9 +44,7 @@ impl Ticker {
             wake: Condvar::new(),
         });
         let theirs = Arc::clone(&shared);
-        std::thread::Builder::new()
-            .name("plugin-clock".into())
-            .spawn(move || theirs.run(tick))?;
+        std::thread::Builder::new().name("plugin-clock".into()).spawn(move || theirs.run(tick))?;
         Ok(Self(shared))
     }
 
@@ -59,9 +57,7 @@ impl Ticker {
         if shared.until.load(Ordering::Relaxed) >= need.saturating_add(LINGER_TICKS) {
             return;
         }
-        shared
-            .until
-            .fetch_max(need.saturating_add(LINGER_TICKS), Ordering::SeqCst);
+        shared.until.fetch_max(need.saturating_add(LINGER_TICKS), Ordering::SeqCst);
         // Pairs with `doze`: either it sees the new `until` or we see it asleep.
         if shared.asleep.load(Ordering::SeqCst) {
             let _guard = shared.lock.lock();

@@ -27,11 +27,7 @@ impl Time {
     /// A call starts. Returns the ticks until [`Time::overtime`] is to be asked.
     pub(super) fn start(&mut self, limit_ms: u64) -> u64 {
         let half = limit_ms.div_ceil(2);
-        *self = Self {
-            limit_ms,
-            passed_ms: half,
-            worked_at_half_us: None,
-        };
+        *self = Self { limit_ms, passed_ms: half, worked_at_half_us: None };
         // The tick that runs is not a whole one.
         half.saturating_add(1)
     }
@@ -63,9 +59,7 @@ impl Time {
 fn worked_us() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let us = |n: i64| u64::try_from(n).unwrap_or_default();
-    us(time.tv_sec)
-        .saturating_mul(1_000_000)
-        .saturating_add(us(time.tv_nsec) / 1000)
+    us(time.tv_sec).saturating_mul(1_000_000).saturating_add(us(time.tv_nsec) / 1000)
 }
 
 #[cfg(test)]
@@ -87,15 +81,7 @@ mod tests {
     fn work_counts_and_waiting_hardly_does() {
         assert_eq!(ended_after(10, 1000), 11);
         assert_eq!(ended_after(1, 1000), 3);
-        assert!(
-            (18..=22).contains(&ended_after(10, 333)),
-            "{}",
-            ended_after(10, 333)
-        );
-        assert!(
-            (200..=206).contains(&ended_after(10, 0)),
-            "{}",
-            ended_after(10, 0)
-        );
+        assert!((18..=22).contains(&ended_after(10, 333)), "{}", ended_after(10, 333));
+        assert!((200..=206).contains(&ended_after(10, 0)), "{}", ended_after(10, 0));
     }
 }

@@ -16,10 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The defaults, but with time for misdeeds that need some work, so that none
 /// ends by another limit than its own on a busy machine.
 fn limits() -> PluginLimits {
-    PluginLimits {
-        call_ms: 100,
-        ..PluginLimits::default()
-    }
+    PluginLimits { call_ms: 100, ..PluginLimits::default() }
 }
 
 fn kind(result: Result<impl Sized, Failure>) -> Option<(FailureKind, String)> {
@@ -34,44 +31,20 @@ fn every_misdeed_in_a_message_ends_that_call_alone() {
     let plugin = hostile("{}", limits());
     for (order, want, says) in [
         (r#"{"do":"loop"}"#, FailureKind::Time, "longer than 100 ms"),
-        (
-            r#"{"do":"memory"}"#,
-            FailureKind::Memory,
-            "16777216 bytes of memory",
-        ),
+        (r#"{"do":"memory"}"#, FailureKind::Memory, "16777216 bytes of memory"),
         (r#"{"do":"recursion"}"#, FailureKind::Trap, ""),
         (r#"{"do":"panic"}"#, FailureKind::Trap, "unreachable"),
         (r#"{"do":"error"}"#, FailureKind::Error, "told to fail"),
         (r#"{"do":"bad_status"}"#, FailureKind::Error, "status 200"),
-        (
-            r#"{"do":"host_calls"}"#,
-            FailureKind::Limit,
-            "1000 host calls",
-        ),
-        (
-            r#"{"do":"log_flood"}"#,
-            FailureKind::Limit,
-            "1000 host calls",
-        ),
+        (r#"{"do":"host_calls"}"#, FailureKind::Limit, "1000 host calls"),
+        (r#"{"do":"log_flood"}"#, FailureKind::Limit, "1000 host calls"),
         (r#"{"do":"log_giant"}"#, FailureKind::Limit, "output"),
         (r#"{"do":"actions"}"#, FailureKind::Limit, "1000 actions"),
         (r#"{"do":"actions","count":3000}"#, FailureKind::Limit, ""),
         (r#"{"do":"output"}"#, FailureKind::Limit, "output"),
-        (
-            r#"{"do":"output","count":1048577}"#,
-            FailureKind::Limit,
-            "1048576 bytes of output",
-        ),
-        (
-            r#"{"do":"bad_json"}"#,
-            FailureKind::Error,
-            "actions[0] (send)",
-        ),
-        (
-            r#"{"do":"bad_name"}"#,
-            FailureKind::Error,
-            "actions[0] (join): group",
-        ),
+        (r#"{"do":"output","count":1048577}"#, FailureKind::Limit, "1048576 bytes of output"),
+        (r#"{"do":"bad_json"}"#, FailureKind::Error, "actions[0] (send)"),
+        (r#"{"do":"bad_name"}"#, FailureKind::Error, "actions[0] (join): group"),
         (r#"{"do":"big_reply"}"#, FailureKind::Limit, "output"),
         (r#"{"do":"bad_reply"}"#, FailureKind::Error, "reply"),
     ] {
@@ -87,10 +60,7 @@ fn every_misdeed_in_a_message_ends_that_call_alone() {
     }
     assert_eq!(
         say(&plugin, r#"{"do":"reject"}"#).expect_err("a rejection"),
-        Failure::Rejected {
-            status: 403,
-            reason: "hostile was told to reject".into()
-        }
+        Failure::Rejected { status: 403, reason: "hostile was told to reject".into() }
     );
 }
 
@@ -107,30 +77,13 @@ fn every_event_survives_a_panic() {
     let session = session(None);
     for event in [
         Event::Load { reload: false },
-        Event::Open {
-            request: &request,
-            identity: None,
-            mailbox: None,
-            fresh_name: "f",
-        },
-        Event::Message {
-            session,
-            data: &data,
-        },
-        Event::Publish {
-            to: &to,
-            message: &message,
-        },
+        Event::Open { request: &request, identity: None, mailbox: None, fresh_name: "f" },
+        Event::Message { session, data: &data },
+        Event::Publish { to: &to, message: &message },
         Event::Attached { session },
         Event::Detached { session },
-        Event::Closed {
-            session,
-            cause: CloseCause::Expired,
-        },
-        Event::Timer {
-            name: "t",
-            session: Some(session),
-        },
+        Event::Closed { session, cause: CloseCause::Expired },
+        Event::Timer { name: "t", session: Some(session) },
     ] {
         let name = event.name();
         let settings = format!(r#"{{"in":"{name}","do":"panic"}}"#);
@@ -138,11 +91,7 @@ fn every_event_survives_a_panic() {
         let healthy = hostile("{}", limits());
         for round in 0..3 {
             let failed = kind(plugin.call(CONTEXT, event, &mut Reads::default()));
-            assert_eq!(
-                failed.map(|f| f.0),
-                Some(FailureKind::Trap),
-                "{name} {round}"
-            );
+            assert_eq!(failed.map(|f| f.0), Some(FailureKind::Trap), "{name} {round}");
             let well = healthy.call(CONTEXT, event, &mut Reads::default());
             assert!(well.is_ok(), "{name} {round}: {well:?}");
         }
@@ -153,34 +102,15 @@ fn every_event_survives_a_panic() {
 fn misdeeds_of_an_open_name_their_place() {
     let plugin = hostile("{}", limits());
     for (body, want, says) in [
-        (
-            r#"{"do":"bad_limits"}"#,
-            FailureKind::Error,
-            "acceptance: per-second",
-        ),
-        (
-            r#"{"do":"first"}"#,
-            FailureKind::Limit,
-            "first: more than 1000 actions",
-        ),
-        (
-            r#"{"do":"bad_reply"}"#,
-            FailureKind::Error,
-            "reply: its JSON",
-        ),
+        (r#"{"do":"bad_limits"}"#, FailureKind::Error, "acceptance: per-second"),
+        (r#"{"do":"first"}"#, FailureKind::Limit, "first: more than 1000 actions"),
+        (r#"{"do":"bad_reply"}"#, FailureKind::Error, "reply: its JSON"),
         (r#"{"name":""}"#, FailureKind::Error, "acceptance: mailbox"),
     ] {
-        let request = OpenRequest {
-            body: Payload::json(body),
-            headers: Vec::new(),
-            peer: String::new(),
-        };
-        let event = Event::Open {
-            request: &request,
-            identity: None,
-            mailbox: None,
-            fresh_name: "f",
-        };
+        let request =
+            OpenRequest { body: Payload::json(body), headers: Vec::new(), peer: String::new() };
+        let event =
+            Event::Open { request: &request, identity: None, mailbox: None, fresh_name: "f" };
         let (found, text) = kind(plugin.call(CONTEXT, event, &mut Reads::default()))
             .unwrap_or_else(|| panic!("{body} did not fail"));
         assert_eq!(found, want, "{body}: {text}");
@@ -234,10 +164,7 @@ fn an_unreadable_state_is_migrated_and_the_event_runs_again() {
     let data = Payload::json(r#"{"do":"show_state"}"#);
     let call = |plugin: &WasmPlugin, state: &[u8]| {
         let event = Event::Message {
-            session: SessionView {
-                state: Some(state),
-                ..session(None)
-            },
+            session: SessionView { state: Some(state), ..session(None) },
             data: &data,
         };
         plugin.call(CONTEXT, event, &mut Reads::default())
@@ -306,25 +233,14 @@ fn warm_call_of_an_echo_plugin() {
     let mut reads = Reads::default();
     let started = Instant::now();
     for _ in 0..CALLS {
-        let event = Event::Message {
-            session: session(None),
-            data: &data,
-        };
+        let event = Event::Message { session: session(None), data: &data };
         plugin.call(CONTEXT, event, &mut reads).expect("an echo");
     }
-    println!(
-        "warm call of the hostile echo: {:?}",
-        started.elapsed() / CALLS
-    );
+    println!("warm call of the hostile echo: {:?}", started.elapsed() / CALLS);
     let started = Instant::now();
     for _ in 0..CALLS {
-        let event = Event::Attached {
-            session: session(None),
-        };
+        let event = Event::Attached { session: session(None) };
         plugin.call(CONTEXT, event, &mut reads).expect("nothing");
     }
-    println!(
-        "warm call that does nothing: {:?}",
-        started.elapsed() / CALLS
-    );
+    println!("warm call that does nothing: {:?}", started.elapsed() / CALLS);
 }

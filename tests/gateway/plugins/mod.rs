@@ -18,10 +18,7 @@ use std::{
     sync::{LazyLock, OnceLock},
 };
 
-const CONTEXT: Context = Context {
-    now_ms: 1_700_000_000_000,
-    seed: 7,
-};
+const CONTEXT: Context = Context { now_ms: 1_700_000_000_000, seed: 7 };
 
 fn folder(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
@@ -62,20 +59,13 @@ fn hostile(settings: &str, limits: PluginLimits) -> WasmPlugin {
 }
 
 fn session(state: Option<&[u8]>) -> SessionView<'_> {
-    SessionView {
-        mailbox: "ann",
-        identity: None,
-        state,
-    }
+    SessionView { mailbox: "ann", identity: None, state }
 }
 
 /// A message from ann.
 fn say(plugin: &impl Plugin, json: &str) -> Result<Outcome, Failure> {
     let data = Payload::json(json.to_owned());
-    let event = Event::Message {
-        session: session(None),
-        data: &data,
-    };
+    let event = Event::Message { session: session(None), data: &data };
     plugin.call(CONTEXT, event, &mut Reads::default())
 }
 

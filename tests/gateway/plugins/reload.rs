@@ -18,10 +18,7 @@ struct NoClients;
 
 impl Shell for NoClients {
     fn now(&self) -> Now {
-        Now {
-            mono: 1_000,
-            unix_ms: 1_700_000_000_000,
-        }
+        Now { mono: 1_000, unix_ms: 1_700_000_000_000 }
     }
 
     fn deliver(&self, _: Answers) {}
@@ -52,10 +49,7 @@ fn app(name: &str) -> Arc<App> {
         max_mailbox: mailbox,
         linger_ms: 60_000,
         max_linger_ms: 60_000,
-        plugin: PluginLimits {
-            call_ms: 250,
-            ..PluginLimits::default()
-        },
+        plugin: PluginLimits { call_ms: 250, ..PluginLimits::default() },
     };
     App::new(name, limits, 1, Box::new(|| {}))
 }
@@ -66,17 +60,11 @@ fn spec(app: &Arc<App>, path: &Path, settings: &str) -> AppSpec {
         source: Source::of(path.to_owned()),
         settings: settings.into(),
     };
-    AppSpec {
-        app: app.clone(),
-        shell: Arc::new(NoClients),
-        plugins: vec![plugin],
-    }
+    AppSpec { app: app.clone(), shell: Arc::new(NoClients), plugins: vec![plugin] }
 }
 
 async fn serve(apps: Vec<AppSpec>) -> Result<Supervisor, String> {
-    Supervisor::serve(apps, engine().clone())
-        .await
-        .map_err(|e| e.to_string())
+    Supervisor::serve(apps, engine().clone()).await.map_err(|e| e.to_string())
 }
 
 /// Opens a mailbox; the plugin's reply.
@@ -89,10 +77,7 @@ fn open(app: &App, body: &str) -> String {
     let opened = app
         .open(NoClients.now(), Key([1; 16]), &request, &mut Answers::new())
         .unwrap_or_else(|e| panic!("{e:?}"));
-    opened
-        .reply
-        .map(|reply| String::from_utf8_lossy(&reply.bytes).into_owned())
-        .unwrap_or_default()
+    opened.reply.map(|reply| String::from_utf8_lossy(&reply.bytes).into_owned()).unwrap_or_default()
 }
 
 /// Waits until the only app is in such a state.
@@ -156,33 +141,19 @@ fn serve_needs_components_that_load() {
 fn serve_reloads_what_is_replaced_and_keeps_the_old_if_that_is_broken() {
     let good = hostile_component();
     let cut = &good[..good.len() / 2];
-    let renamed = with_text(
-        good,
-        "hostile was told to reject",
-        "hostile was told to refuse",
-    );
+    let renamed = with_text(good, "hostile was told to reject", "hostile was told to refuse");
     let dir = tempfile::tempdir().expect("a temporary folder can be made");
     let file = dir.path().join("plugin.wasm");
     fs::write(&file, good).expect("writable");
     block_on(async {
         let app = app("app");
-        let supervisor = serve(vec![spec(&app, &file, "{}")])
-            .await
-            .expect("it is good");
+        let supervisor = serve(vec![spec(&app, &file, "{}")]).await.expect("it is good");
         let mut version = 1;
         for (what, bytes, error) in [
-            (
-                "text",
-                b"hello".as_slice(),
-                Some("not a WebAssembly component"),
-            ),
+            ("text", b"hello".as_slice(), Some("not a WebAssembly component")),
             ("half of it", cut, Some("does not compile")),
             ("another one", &renamed, None),
-            (
-                "a module",
-                b"\0asm\x01\0\0\0",
-                Some("core WebAssembly module"),
-            ),
+            ("a module", b"\0asm\x01\0\0\0", Some("core WebAssembly module")),
             ("the first again", good, None),
         ] {
             replace(&file, bytes);
@@ -201,15 +172,9 @@ fn serve_reloads_what_is_replaced_and_keeps_the_old_if_that_is_broken() {
             assert_eq!(app.version(), version, "{what}");
             open(&app, "{}");
         }
-        until(&supervisor, "all is well", |status| {
-            status.state == State::Ok
-        })
-        .await;
+        until(&supervisor, "all is well", |status| status.state == State::Ok).await;
         supervisor.reload_all();
-        until(&supervisor, "reload all", |status| {
-            status.version == version + 1
-        })
-        .await;
+        until(&supervisor, "reload all", |status| status.version == version + 1).await;
     });
 }
 
@@ -235,27 +200,16 @@ fn dev_builds_on_save_and_shows_what_does_not_compile() {
             spec(&app, &plugin, r#"{"greeting":"Hello"}"#),
             spec(&other, &plugin, r#"{"greeting":"Hi"}"#),
         ];
-        let supervisor = Supervisor::dev(
-            specs,
-            engine().clone(),
-            Arc::new(|line: &str| println!("{line}")),
-        )
-        .expect("the folder can be watched");
+        let supervisor =
+            Supervisor::dev(specs, engine().clone(), Arc::new(|line: &str| println!("{line}")))
+                .expect("the folder can be watched");
         until(&supervisor, "first build", |status| status.version == 1).await;
         assert!(open(&app, r#"{"name":"ann"}"#).contains("Hello, ann!"));
 
         let (no_rust, no_export) = ("let Hello {", "cometbox_guest::export!");
         for (what, save, error) in [
-            (
-                "a typo",
-                first.replace(no_rust, "lett Hello {"),
-                "src/lib.rs:",
-            ),
-            (
-                "no export",
-                first.replace(no_export, "// export!"),
-                "export!(YourPlugin)",
-            ),
+            ("a typo", first.replace(no_rust, "lett Hello {"), "src/lib.rs:"),
+            ("no export", first.replace(no_export, "// export!"), "export!(YourPlugin)"),
             (
                 "a wrong word",
                 first.replace(
@@ -272,14 +226,10 @@ fn dev_builds_on_save_and_shows_what_does_not_compile() {
             .await;
             assert_eq!((status.version, status.state), (1, State::Failed), "{what}");
             open(&app, r#"{"name":"bob"}"#);
-            app.close(NoClients.now(), "bob", Key([1; 16]), &mut Answers::new())
-                .expect("open");
+            app.close(NoClients.now(), "bob", Key([1; 16]), &mut Answers::new()).expect("open");
         }
 
-        replace(
-            &source,
-            first.replace(", {name}!", " there, {name}!").as_bytes(),
-        );
+        replace(&source, first.replace(", {name}!", " there, {name}!").as_bytes());
         let status = until(&supervisor, "repaired", |status| status.version == 2).await;
         assert_eq!(status.error, None);
         assert!(open(&app, r#"{"name":"cy"}"#).contains("Hello there, cy!"));
@@ -292,10 +242,7 @@ fn dev_builds_on_save_and_shows_what_does_not_compile() {
 
         // A save in the middle of a build takes its place.
         replace(&source, first.replace(no_rust, "lett Hello {").as_bytes());
-        until(&supervisor, "building", |status| {
-            status.state == State::Building
-        })
-        .await;
+        until(&supervisor, "building", |status| status.state == State::Building).await;
         replace(&source, first.as_bytes());
         let status = until(&supervisor, "saved again", |status| status.version == 3).await;
         assert_eq!((status.state, status.error), (State::Ok, None));

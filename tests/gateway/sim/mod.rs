@@ -3,6 +3,7 @@
 //! replays that world alone.
 
 mod model;
+mod outcome;
 mod plugin;
 mod world;
 

@@ -68,7 +68,6 @@ impl ModelBox {
         }
     }
 
-
     pub fn waiting(&self) -> usize {
         self.queue.len()
     }

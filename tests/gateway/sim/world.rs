@@ -8,17 +8,17 @@ use super::{
 use cometbox::{
     app::{Answers, App, AppLimits, Now, Refusal},
     core::{
-        AccessError, Address, Answer, Batch, ConnId, CoreLimits, FullPolicy, Key, MailboxLimits,
-        Message, PluginName, Polled,
+        AccessError, Address, Batch, ConnId, CoreLimits, FullPolicy, Key, MailboxLimits, Message,
+        PluginName, Polled,
     },
     plugin::{OpenRequest, PluginLimits},
 };
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
 const NAMES: [&str; 6] = ["ann", "bob", "cy", "dee", "eve", "flo"];
-const GROUPS: [&str; 3] = ["red", "green", "blue"];
-const MAX_BATCH: usize = 5;
-const GRACE_MS: u64 = 500;
+pub(super) const GROUPS: [&str; 3] = ["red", "green", "blue"];
+pub(super) const MAX_BATCH: usize = 5;
+pub(super) const GRACE_MS: u64 = 500;
 
 /// What a client has: it learns only from answers that reach it.
 #[derive(Default, Clone)]
@@ -29,19 +29,19 @@ struct Client {
 }
 
 pub struct World {
-    rng: fastrand::Rng,
-    app: Arc<App>,
-    shared: Arc<Shared>,
-    now: u64,
-    next_conn: u64,
+    pub(super) rng: fastrand::Rng,
+    pub(super) app: Arc<App>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) now: u64,
+    pub(super) next_conn: u64,
     next_text: u64,
     version: u64,
-    boxes: BTreeMap<String, ModelBox>,
+    pub(super) boxes: BTreeMap<String, ModelBox>,
     clients: BTreeMap<String, Client>,
     /// Reads of mailboxes that closed, and how they must end.
-    ending: Vec<(u64, &'static str)>,
+    pub(super) ending: Vec<(u64, &'static str)>,
     /// The `count` commands that succeeded.
-    counted: u64,
+    pub(super) counted: u64,
     /// Everything that happened, for the comparison of two runs.
     pub log: String,
 }
@@ -119,7 +119,7 @@ impl World {
         assert_eq!(self.app.totals().queued_messages, 0, "all was confirmed: {boxes:?}");
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now { mono: self.now, unix_ms: 1_700_000_000_000 + self.now }
     }
 
@@ -127,7 +127,7 @@ impl World {
         from[self.rng.usize(0..from.len())]
     }
 
-    fn note(&mut self, what: std::fmt::Arguments<'_>) {
+    pub(super) fn note(&mut self, what: std::fmt::Arguments<'_>) {
         writeln!(self.log, "{} {what}", self.now).expect("writing to a string cannot fail");
     }
 
@@ -236,7 +236,7 @@ impl World {
         }
     }
 
-    fn receive(&mut self, who: &str, batch: Batch, lost: bool) {
+    pub(super) fn receive(&mut self, who: &str, batch: Batch, lost: bool) {
         if lost {
             return;
         }
@@ -296,13 +296,14 @@ impl World {
     /// The counter that the command replies with, if it counts.
     fn model_command(&mut self, who: &str, command: &str) -> Option<u64> {
         let words: Vec<&str> = command.splitn(3, ' ').collect();
+        if let ["kick", whom] = words[..]
+            && self.boxes.contains_key(whom)
+        {
+            self.model_close(whom, "plugin");
+            return None;
+        }
         let mailbox = self.boxes.get_mut(who).expect("the command succeeded");
         match words[..] {
-            ["kick", whom] => {
-                if self.boxes.contains_key(whom) {
-                    self.model_close(whom, "plugin");
-                }
-            }
             ["say", group, said] => {
                 let sent = Sent { text: said.to_owned(), ttl_ms: None, collapse: None };
                 self.deliver(&[], &[group], &[who], &sent);
@@ -419,117 +420,6 @@ impl World {
         self.ending.extend(mailbox.held.map(|held| (held.conn, "Closed")));
     }
 
-    fn pass(&mut self, ms: u64) {
-        let end = self.now + ms;
-        loop {
-            let mut out = Answers::new();
-            let next = self.app.tick(self.now(), &mut out);
-            self.note(format_args!("tick {next}"));
-            self.after_tick();
-            self.apply(out);
-            assert!(next > self.now, "a tick leaves nothing due");
-            if next > end {
-                break;
-            }
-            self.now = next;
-        }
-        self.now = end;
-    }
-
-    /// The notices of a tick: only what is due, and all that is due.
-    fn after_tick(&mut self) {
-        let notices = std::mem::take(&mut *self.shared.notices.lock());
-        for (who, what) in notices {
-            let mailbox = self.boxes.get_mut(&who).expect("notices are about open mailboxes");
-            assert!(mailbox.held.as_ref().is_none_or(|held| held.until <= self.now));
-            // A read that ends now leaves the mailbox without a reader now.
-            let away = if mailbox.held.is_some() { 0 } else { self.now - mailbox.away_since };
-            match what.as_str() {
-                "detached" => {
-                    assert!(std::mem::take(&mut mailbox.attached), "{who} detached twice");
-                    assert_eq!(away, GRACE_MS, "{who} detached");
-                }
-                "expired" => {
-                    assert_eq!(away, mailbox.linger_ms, "{who} expired");
-                    let held = self.boxes.remove(&who).and_then(|mailbox| mailbox.held);
-                    self.ending.extend(held.map(|held| (held.conn, "Nothing")));
-                }
-                other => panic!("a tick told {other} of {who}"),
-            }
-            self.note(format_args!("notice {who} {what}"));
-        }
-    }
-
-    /// Answers to held reads: who expects one gets exactly the model's.
-    fn apply(&mut self, out: Answers) {
-        for (conn, answer) in out {
-            self.note(format_args!("answer {} {answer:?}", conn.0));
-            if let Some(at) = self.ending.iter().position(|(ending, _)| *ending == conn.0) {
-                let (_, expected) = self.ending.remove(at);
-                assert!(format!("{answer:?}").starts_with(expected), "{answer:?}: {expected}");
-                continue;
-            }
-            let is_its = |held: &Held| held.conn == conn.0;
-            let (who, mailbox) = self
-                .boxes
-                .iter_mut()
-                .find(|(_, mailbox)| mailbox.held.as_ref().is_some_and(is_its))
-                .expect("only held reads are answered");
-            let who = who.clone();
-            let held = mailbox.held.take().expect("it was found by it");
-            mailbox.away_since = self.now;
-            match answer {
-                Answer::Batch(batch) => {
-                    let taken = mailbox.take(self.now, held.cursor, MAX_BATCH);
-                    assert_eq!(Some(show(&batch)), taken, "{who}");
-                    let lost = self.rng.u32(0..5) == 0;
-                    self.receive(&who, batch, lost);
-                }
-                Answer::Nothing => assert_eq!(held.until, self.now, "{who} waits its time"),
-                other => panic!("{who} got {other:?}"),
-            }
-        }
-        assert!(self.ending.is_empty(), "not answered: {:?}", self.ending);
-    }
-
-    fn expect_notice(&mut self, who: &str, what: &str) {
-        let mut notices = self.shared.notices.lock();
-        let at = notices.iter().position(|(w, n)| w == who && n == what);
-        let at = at.unwrap_or_else(|| panic!("{who} {what} was not told: {notices:?}"));
-        notices.remove(at);
-    }
-
-    /// What holds between any two steps.
-    fn check(&mut self) {
-        assert!(self.shared.notices.lock().is_empty(), "nothing is told without a reason");
-        for (who, mailbox) in &mut self.boxes {
-            let fed = mailbox.held.clone().and_then(|h| mailbox.take(self.now, h.cursor, 1));
-            assert!(fed.is_none(), "{who} waits for {fed:?}, which is there");
-            assert!(mailbox.waiting() <= mailbox.max_messages);
-        }
-        let totals = self.app.totals();
-        assert_eq!(totals.mailboxes, self.boxes.len());
-        assert_eq!(totals.held, self.boxes.values().filter(|b| b.held.is_some()).count());
-        let mut reads = self.app.reads();
-        let mut groups = 0;
-        for group in GROUPS {
-            let mut members: Vec<_> =
-                reads.members(group).iter().map(ToString::to_string).collect();
-            members.sort();
-            let expected: Vec<_> = self
-                .boxes
-                .iter()
-                .filter(|(_, mailbox)| mailbox.groups.contains(group))
-                .map(|(who, _)| who.clone())
-                .collect();
-            assert_eq!(members, expected, "members of {group}");
-            groups += usize::from(!members.is_empty());
-        }
-        assert_eq!(totals.groups, groups, "an empty group is gone");
-        let counted = reads.value("count").map_or(0, |value| number(&value));
-        assert_eq!(counted, self.counted, "no count is lost, none is doubled");
-    }
-
     fn text(&mut self) -> String {
         self.next_text += 1;
         format!("t{}", self.next_text)
@@ -546,7 +436,7 @@ fn max_mailbox() -> MailboxLimits {
     MailboxLimits { messages: 8, bytes: 1 << 16, full: FullPolicy::DropOldest, per_second: 0 }
 }
 
-fn show(batch: &Batch) -> Taken {
+pub(super) fn show(batch: &Batch) -> Taken {
     let messages = batch.messages.iter();
     let messages = messages.map(|d| (d.seq, text(&d.message.payload).to_owned())).collect();
     (batch.cursor, batch.lost, messages)

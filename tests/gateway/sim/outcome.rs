@@ -1,0 +1,122 @@
+//! What came of a step: time that passes, answers, notices, and what holds
+//! between any two steps.
+
+use super::{
+    model::Held,
+    plugin::number,
+    world::{GRACE_MS, GROUPS, MAX_BATCH, World, show},
+};
+use cometbox::{app::Answers, core::Answer};
+
+impl World {
+    pub(super) fn pass(&mut self, ms: u64) {
+        let end = self.now + ms;
+        loop {
+            let mut out = Answers::new();
+            let next = self.app.tick(self.now(), &mut out);
+            self.note(format_args!("tick {next}"));
+            self.after_tick();
+            self.apply(out);
+            assert!(next > self.now, "a tick leaves nothing due");
+            if next > end {
+                break;
+            }
+            self.now = next;
+        }
+        self.now = end;
+    }
+
+    /// The notices of a tick: only what is due, and all that is due.
+    fn after_tick(&mut self) {
+        let notices = std::mem::take(&mut *self.shared.notices.lock());
+        for (who, what) in notices {
+            let mailbox = self.boxes.get_mut(&who).expect("notices are about open mailboxes");
+            assert!(mailbox.held.as_ref().is_none_or(|held| held.until <= self.now));
+            // A read that ends now leaves the mailbox without a reader now.
+            let away = if mailbox.held.is_some() { 0 } else { self.now - mailbox.away_since };
+            match what.as_str() {
+                "detached" => {
+                    assert!(std::mem::take(&mut mailbox.attached), "{who} detached twice");
+                    assert_eq!(away, GRACE_MS, "{who} detached");
+                }
+                "expired" => {
+                    assert_eq!(away, mailbox.linger_ms, "{who} expired");
+                    let held = self.boxes.remove(&who).and_then(|mailbox| mailbox.held);
+                    self.ending.extend(held.map(|held| (held.conn, "Nothing")));
+                }
+                other => panic!("a tick told {other} of {who}"),
+            }
+            self.note(format_args!("notice {who} {what}"));
+        }
+    }
+
+    /// Answers to held reads: who expects one gets exactly the model's.
+    pub(super) fn apply(&mut self, out: Answers) {
+        for (conn, answer) in out {
+            self.note(format_args!("answer {} {answer:?}", conn.0));
+            if let Some(at) = self.ending.iter().position(|(ending, _)| *ending == conn.0) {
+                let (_, expected) = self.ending.remove(at);
+                assert!(format!("{answer:?}").starts_with(expected), "{answer:?}: {expected}");
+                continue;
+            }
+            let is_its = |held: &Held| held.conn == conn.0;
+            let (who, mailbox) = self
+                .boxes
+                .iter_mut()
+                .find(|(_, mailbox)| mailbox.held.as_ref().is_some_and(is_its))
+                .expect("only held reads are answered");
+            let who = who.clone();
+            let held = mailbox.held.take().expect("it was found by it");
+            mailbox.away_since = self.now;
+            match answer {
+                Answer::Batch(batch) => {
+                    let taken = mailbox.take(self.now, held.cursor, MAX_BATCH);
+                    assert_eq!(Some(show(&batch)), taken, "{who}");
+                    let lost = self.rng.u32(0..5) == 0;
+                    self.receive(&who, batch, lost);
+                }
+                Answer::Nothing => assert_eq!(held.until, self.now, "{who} waits its time"),
+                other => panic!("{who} got {other:?}"),
+            }
+        }
+        assert!(self.ending.is_empty(), "not answered: {:?}", self.ending);
+    }
+
+    pub(super) fn expect_notice(&mut self, who: &str, what: &str) {
+        let mut notices = self.shared.notices.lock();
+        let at = notices.iter().position(|(w, n)| w == who && n == what);
+        let at = at.unwrap_or_else(|| panic!("{who} {what} was not told: {notices:?}"));
+        notices.remove(at);
+    }
+
+    /// What holds between any two steps.
+    pub(super) fn check(&mut self) {
+        assert!(self.shared.notices.lock().is_empty(), "nothing is told without a reason");
+        for (who, mailbox) in &mut self.boxes {
+            let fed = mailbox.held.clone().and_then(|h| mailbox.take(self.now, h.cursor, 1));
+            assert!(fed.is_none(), "{who} waits for {fed:?}, which is there");
+            assert!(mailbox.waiting() <= mailbox.max_messages);
+        }
+        let totals = self.app.totals();
+        assert_eq!(totals.mailboxes, self.boxes.len());
+        assert_eq!(totals.held, self.boxes.values().filter(|b| b.held.is_some()).count());
+        let mut reads = self.app.reads();
+        let mut groups = 0;
+        for group in GROUPS {
+            let mut members: Vec<_> =
+                reads.members(group).iter().map(ToString::to_string).collect();
+            members.sort();
+            let expected: Vec<_> = self
+                .boxes
+                .iter()
+                .filter(|(_, mailbox)| mailbox.groups.contains(group))
+                .map(|(who, _)| who.clone())
+                .collect();
+            assert_eq!(members, expected, "members of {group}");
+            groups += usize::from(!members.is_empty());
+        }
+        assert_eq!(totals.groups, groups, "an empty group is gone");
+        let counted = reads.value("count").map_or(0, |value| number(&value));
+        assert_eq!(counted, self.counted, "no count is lost, none is doubled");
+    }
+}
