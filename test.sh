@@ -36,9 +36,9 @@ cargo test --release --locked --workspace
 
 if debian_install node nodejs npm && debian_install npm npm && debian_install chromium chromium; then
     step "the JavaScript client"
-    (cd clients/js && node --test test/)
+    (cd clients/js && npm test)
     step "the pages, in Chromium"
-    (cd tests/browser && npm ci --no-audit --no-fund --loglevel=error && COMETBOX_BIN="$PWD/../../target/release/cometbox" node --test)
+    (cd tests/browser && npm ci --no-audit --no-fund --loglevel=error && COMETBOX_BIN="$PWD/../../target/release/cometbox" npm test)
 elif [ "${CI:-}" = true ]; then
     echo "Node.js, npm and Chromium are needed and cannot be installed here" >&2
     exit 1
