@@ -1,6 +1,6 @@
 //! The way of an event: snapshot, call, commit.
 
-use super::{App, Now, Opened, Refusal, SUSPECT_MS, Serving};
+use super::{App, COSTLY_MS, Now, Opened, Refusal, SUSPECT_MS, Serving};
 use crate::{
     core::{
         Action, Address, Commit, CommitError, Committed, Effects, Key, Message, Name, Notice,
@@ -248,9 +248,39 @@ impl App {
     ) -> Result<Outcome, Refusal> {
         let context = Context { now_ms: now.unix_ms, seed: self.seed() };
         self.counters.called(&event);
-        plugin
+        let outcome = plugin
             .call(context, event, reads)
-            .map_err(|failure| self.note_failure(now, &plugin.name().0, event.name(), failure))
+            .map_err(|failure| self.note_failure(now, &plugin.name().0, event.name(), failure))?;
+        if outcome.slow_ms > 0 {
+            self.charge(now, outcome.slow_ms);
+        }
+        Ok(outcome)
+    }
+
+    /// Accounts what a call cost beyond the usual. Threads may race for a new
+    /// second; then some cost is forgotten, which does no harm.
+    fn charge(&self, now: Now, ms: u64) {
+        let before = if now.mono.saturating_sub(self.cost_since.load(Relaxed)) >= 1000 {
+            self.cost_since.store(now.mono, Relaxed);
+            self.cost_ms.store(ms, Relaxed);
+            0
+        } else {
+            self.cost_ms.fetch_add(ms, Relaxed)
+        };
+        if before + ms > COSTLY_MS {
+            self.suspect_until.store(now.mono + SUSPECT_MS, Relaxed);
+        }
+    }
+
+    /// About what a failure costs, in milliseconds: the time of the call, and a
+    /// new instance.
+    fn cost_of(&self, kind: FailureKind) -> u64 {
+        match kind {
+            FailureKind::Time => self.limits.plugin.call_ms,
+            FailureKind::Memory => 5,
+            FailureKind::Limit | FailureKind::Trap => 1,
+            FailureKind::Error => 0,
+        }
     }
 
     fn note_failure(&self, now: Now, plugin: &str, event: &str, failure: Failure) -> Refusal {
@@ -261,9 +291,7 @@ impl App {
             }
             Failure::Failed { kind, text } => {
                 self.counters.failed(kind);
-                if kind == FailureKind::Time {
-                    self.suspect_until.store(now.mono + SUSPECT_MS, Relaxed);
-                }
+                self.charge(now, self.cost_of(kind));
                 let id = format!("e-{:016x}", self.seed());
                 tracing::error!(
                     app = %self.name, plugin, event, id, kind = %kind, error = text,

@@ -10,19 +10,35 @@ mod load;
 use crate::{
     core::{
         AccessError, Address, Answer, ConnId, Core, CoreLimits, Effects, Key, MailboxLimits,
-        Message, Millis, Name, Payload, Polled, SendReport, Totals,
+        Message, Millis, Name, Notice, Payload, Polled, SendReport, Totals,
     },
     plugin::{OpenRequest, Plugin, PluginLimits, Reads},
 };
 pub use counters::{Counters, EventKind};
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
-/// How long an app whose plugin overran its time runs its events one by one.
+/// How long an app whose plugins were costly runs its events one by one.
 const SUSPECT_MS: Millis = 10_000;
+
+/// What slow and failed calls may cost in a second before the app is suspect,
+/// in milliseconds. A busy machine makes some calls slow that are not, each for
+/// a few milliseconds.
+const COSTLY_MS: u64 = 250;
+
+/// Most notices that one call runs before it returns; the ticker goes on with
+/// the rest.
+const NOTICES_PER_CALL: usize = 16;
+
+/// Most notices that may be waiting; beyond it no mailbox is opened. Since a
+/// mailbox that closes was opened before, this bounds them all.
+const MAX_BACKLOG: usize = 10_000;
 
 /// The two clocks of an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,6 +128,11 @@ pub struct App {
     waits_for: AtomicU64,
     alarm: Box<dyn Fn() + Send + Sync>,
     suspect_until: AtomicU64,
+    /// What slow and failed calls have cost, in milliseconds, and since when.
+    cost_ms: AtomicU64,
+    cost_since: AtomicU64,
+    /// What plugins are still to be told, in order.
+    backlog: Mutex<VecDeque<Notice>>,
     counters: Counters,
 }
 
@@ -135,6 +156,9 @@ impl App {
             waits_for: AtomicU64::new(Millis::MAX),
             alarm,
             suspect_until: AtomicU64::new(0),
+            cost_ms: AtomicU64::new(0),
+            cost_since: AtomicU64::new(0),
+            backlog: Mutex::default(),
             counters: Counters::default(),
         })
     }
@@ -171,8 +195,8 @@ impl App {
         &self.counters
     }
 
-    /// A plugin overran its time not long ago: the shell should run this app's
-    /// events one at a time, so that it cannot occupy every thread.
+    /// Slow and failed calls have cost much not long ago: the shell should run
+    /// this app's events one at a time, so that they cannot occupy every thread.
     #[must_use]
     pub fn is_suspect(&self, now: Now) -> bool {
         now.mono < self.suspect_until.load(Relaxed)
@@ -189,6 +213,9 @@ impl App {
         request: &OpenRequest,
         out: &mut Answers,
     ) -> Result<Opened, Refusal> {
+        if self.backlog.lock().len() > MAX_BACKLOG {
+            return Err(Refusal::Limit { what: "events still to be run", limit: MAX_BACKLOG });
+        }
         self.with_effects(now, out, |fx| self.run_open(now, key, request, fx))
     }
 
@@ -249,7 +276,7 @@ impl App {
     pub fn detach(&self, now: Now, name: &str, conn: ConnId) {
         let mut core = self.core();
         core.detach(now.mono, name, conn);
-        self.wake_ticker(&core);
+        self.wake_ticker(core.next_deadline());
     }
 
     /// A client closes its mailbox.
@@ -269,22 +296,22 @@ impl App {
         })
     }
 
-    /// Does what is due. Returns when something is due next; `Millis::MAX`:
-    /// nothing is.
+    /// Does some of what is due, for a bounded time. Returns when something is
+    /// due next: not after `now` if there is more to do, `Millis::MAX` if
+    /// nothing is due ever. Deliver `out` before the next tick.
     pub fn tick(&self, now: Now, out: &mut Answers) -> Millis {
-        loop {
-            self.waits_for.store(0, Relaxed); // nobody needs to wake a ticker that is awake
-            self.with_effects(now, out, |fx| {
-                let _gate = self.gate.read();
-                self.core().tick(now.mono, fx);
-            });
-            let core = self.core();
-            let next = core.next_deadline();
-            if next > now.mono {
-                self.waits_for.store(next, Relaxed);
-                return next;
-            }
+        self.waits_for.store(0, Relaxed); // nobody needs to wake a ticker that is awake
+        let mut fx = Effects { answers: std::mem::take(out), ..Effects::default() };
+        {
+            let _gate = self.gate.read();
+            self.core().tick(now.mono, &mut fx);
         }
+        let is_behind = self.run_backlog(now, &mut fx);
+        *out = fx.answers;
+        let core = self.core();
+        let next = if is_behind { now.mono } else { core.next_deadline() };
+        self.waits_for.store(next, Relaxed);
+        next
     }
 
     /// Ends every held read with [`Answer::Nothing`], for a shutdown.
@@ -296,8 +323,9 @@ impl App {
         self.core.lock()
     }
 
-    /// Runs a call with effects that end up in `out`: the notices it leaves
-    /// are run as events, one after the other, before this returns.
+    /// Runs a call with effects that end up in `out`. The notices it leaves
+    /// are run as events before this returns, or by the ticker if they are
+    /// many: answers must not wait for them.
     fn with_effects<T>(
         &self,
         now: Now,
@@ -306,16 +334,30 @@ impl App {
     ) -> T {
         let mut fx = Effects { answers: std::mem::take(out), ..Effects::default() };
         let result = call(&mut fx);
-        while let Some(notice) = fx.notices.pop_front() {
-            self.run_notice(now, &notice, &mut fx);
-        }
+        let is_behind = !fx.notices.is_empty() && self.run_backlog(now, &mut fx);
         *out = fx.answers;
-        self.wake_ticker(&self.core());
+        let core = self.core();
+        self.wake_ticker(if is_behind { 0 } else { core.next_deadline() });
         result
     }
 
-    fn wake_ticker(&self, core: &Core) {
-        let next = core.next_deadline();
+    /// Runs the notices that wait, at most so many as a call may; whether some
+    /// are left.
+    fn run_backlog(&self, now: Now, fx: &mut Effects) -> bool {
+        self.backlog.lock().append(&mut fx.notices);
+        for _ in 0..NOTICES_PER_CALL {
+            let Some(notice) = self.backlog.lock().pop_front() else { return false };
+            self.run_notice(now, &notice, fx);
+            self.backlog.lock().append(&mut fx.notices);
+            if self.is_suspect(now) {
+                break; // the ticker takes turns with the app's other events
+            }
+        }
+        !self.backlog.lock().is_empty()
+    }
+
+    /// Called under the core's lock.
+    fn wake_ticker(&self, next: Millis) {
         if next < self.waits_for.load(Relaxed) {
             self.waits_for.store(next, Relaxed);
             (self.alarm)();

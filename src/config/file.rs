@@ -51,6 +51,7 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// `"error"`, `"warn"`, `"info"` (default), `"debug"`, `"trace"`, or
     /// filters such as `"info,cometbox::plugin=debug"`.
+    #[serde(deserialize_with = "level")]
     pub level: String,
 }
 
@@ -287,11 +288,14 @@ pub struct LimitsFile {
     /// Its keys and values together, in bytes. Default 64 MiB.
     #[serde(deserialize_with = "positive")]
     pub max_value_bytes: usize,
+    /// The session states of all mailboxes together, in bytes. Default 256 MiB.
+    #[serde(deserialize_with = "positive")]
+    pub max_state_bytes: usize,
     /// Time of one plugin call, in milliseconds. Default 10.
     #[serde(deserialize_with = "positive")]
     pub call_ms: u64,
-    /// Time of a plugin's `init` and `load` together, in milliseconds. Default
-    /// 1000.
+    /// Time of a new version's first `init`, and of its `load`, in milliseconds.
+    /// Default 1000.
     #[serde(deserialize_with = "positive")]
     pub load_ms: u64,
     /// Memory of one plugin instance, in bytes. Default 16 MiB.
@@ -332,6 +336,7 @@ impl Default for LimitsFile {
             max_timers: 1_000_000,
             max_values: 100_000,
             max_value_bytes: 64 << 20,
+            max_state_bytes: 256 << 20,
             call_ms: 10,
             load_ms: 1000,
             memory_bytes: 16 << 20,
@@ -360,6 +365,14 @@ where
 {
     let value = T::deserialize(deserializer)?;
     if value == T::default() { Err(de::Error::custom("must be at least 1")) } else { Ok(value) }
+}
+
+fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let level = String::deserialize(deserializer)?;
+    match tracing_subscriber::EnvFilter::try_new(&level) {
+        Ok(_) => Ok(level),
+        Err(error) => Err(de::Error::custom(format!("{level:?} is no log level: {error}"))),
+    }
 }
 
 fn wait_s<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

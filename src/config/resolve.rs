@@ -237,6 +237,7 @@ fn resolve_limits(file: LimitsFile) -> Result<AppLimits, Wrong> {
             max_timers: file.max_timers,
             max_values: file.max_values,
             max_value_bytes: file.max_value_bytes,
+            max_state_bytes: file.max_state_bytes,
             max_batch_messages: file.max_answer_messages,
             max_batch_bytes: file.max_answer_bytes,
             detach_grace_ms: file.detach_grace_ms,

@@ -92,6 +92,7 @@ fn errors_name_the_line_and_help() {
         ("admin = \"x\"\n", 1, "admin: \"x\" is no address"),
         ("log = { format = \"xml\" }\n", 1, "unknown variant `xml`"),
         ("log = { lvl = \"info\" }\n", 1, "unknown key \"lvl\", did you mean \"level\"?"),
+        ("log = { level = \"nonsense=ww\" }\n", 1, "is no log level"),
         ("cors = { origins = [\"example.org\"] }\n", 1, "is no origin"),
         ("cors = { origins = [\"https://a/b\"] }\n", 1, "is no origin"),
         ("[dev]\npages = \"nowhere\"\n", 2, "there is no folder"),

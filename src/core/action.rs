@@ -182,6 +182,8 @@ pub struct CoreLimits {
     pub max_values: usize,
     /// Keys and values of the key-value space together.
     pub max_value_bytes: usize,
+    /// Session states of all mailboxes together.
+    pub max_state_bytes: usize,
     /// Most messages in one answer.
     pub max_batch_messages: usize,
     /// An answer takes no further message once its payloads reach this.

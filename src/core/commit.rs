@@ -3,6 +3,7 @@
 use super::{
     AccessError, Action, Address, Answer, CloseCause, Commit, CommitError, Committed, Effects, Key,
     Message, Millis, Name, Notice, OpenMailbox, PluginName, Read, SendReport,
+    growth::{state_bytes, within},
     mailbox::{Mailbox, Pushed},
     state::{Core, Group},
     timers::{PluginTimer, cancel_timer},
@@ -76,12 +77,8 @@ impl Core {
             if taken && !open.replace {
                 return Err(CommitError::NameTaken(open.name.clone()));
             }
-            within(
-                "mailboxes",
-                self.limits.max_mailboxes,
-                self.mailboxes.len(),
-                usize::from(!taken),
-            )?;
+            let more = usize::from(!taken);
+            within("mailboxes", self.limits.max_mailboxes, self.mailboxes.len(), more)?;
         }
         self.check_growth(commit)
     }
@@ -98,58 +95,17 @@ impl Core {
         }
     }
 
-    /// Whether everything that the commit adds fits, counted on the safe side.
-    fn check_growth(&self, commit: &Commit) -> Result<(), CommitError> {
-        let has_session = commit.session.is_some() || commit.open.is_some();
-        let (mut value_bytes, mut values, mut timers, mut joins) = (0, 0, 0, 0);
-        let mut new_groups = 0;
-        let is_new = |group: &Name| usize::from(self.groups.find(group.as_str()).is_none());
-        for action in &commit.actions {
-            match action {
-                Action::Put { key, value } => {
-                    let (bytes, keys) = self.values.growth(key, value);
-                    value_bytes += bytes;
-                    values += keys;
-                }
-                Action::Join { group, .. } => {
-                    joins += 1;
-                    new_groups += is_new(group);
-                }
-                Action::SetTimer { .. } => timers += 1,
-                Action::SetState { .. } if !has_session => return Err(CommitError::NoSession),
-                _ => {}
-            }
-        }
-        for action in &commit.actions {
-            if let Action::Join { mailbox, .. } = action
-                && let Some(slot) = self.mailboxes.find(mailbox.as_str())
-            {
-                let now = self.mailboxes[slot].groups.len();
-                within("groups per mailbox", self.limits.max_groups_per_mailbox, now, joins)?;
-            }
-        }
-        if let Some(open) = &commit.open {
-            let groups = open.groups.len();
-            within("groups per mailbox", self.limits.max_groups_per_mailbox, groups, joins)?;
-            new_groups += open.groups.iter().map(is_new).sum::<usize>();
-        }
-        within("values", self.limits.max_values, self.values.len(), values)?;
-        let bytes = self.values.bytes();
-        within("bytes of values", self.limits.max_value_bytes, bytes, value_bytes)?;
-        within("timers", self.limits.max_timers, self.timers, timers)?;
-        within("groups", self.limits.max_groups, self.groups.len(), new_groups)
-    }
-
     fn open(&mut self, now: Millis, open: &OpenMailbox, fx: &mut Effects) -> u32 {
         if let Some(old) = self.mailboxes.find(open.name.as_str()) {
             self.close_slot(old, now, CloseCause::Replaced, "opened again elsewhere", fx);
         }
         let version = self.count();
-        // Wraps after 4 billion openings; a serial only has to differ from
-        // those that a running event may still remember.
+        // The low half of the counter: it only has to differ from the serials
+        // that running events and alarms may still remember.
         let serial = version as u32;
         let slot = self.mailboxes.insert(Mailbox::new(open, serial, version, now));
         self.totals.opened += 1;
+        self.totals.state_bytes += state_bytes(&open.states);
         for group in &open.groups {
             self.join(slot, group);
         }
@@ -191,7 +147,9 @@ impl Core {
             }
             Action::SetState { plugin, state } => self.set_state(about, plugin, state),
             Action::SetTimer { plugin, mailbox, name, delay_ms } => {
-                let timer = PluginTimer { plugin, name, at: now.saturating_add(delay_ms) };
+                // Not now: a timer that sets itself again must let time pass.
+                let at = now.saturating_add(delay_ms.max(1));
+                let timer = PluginTimer { plugin, name, at };
                 self.set_timer(mailbox, timer);
             }
             Action::CancelTimer { plugin, mailbox, name } => {
@@ -270,10 +228,12 @@ impl Core {
         // Closed by an earlier action of the same commit: nothing to keep.
         let Some(mailbox) = about.and_then(|slot| self.mailboxes.get_mut(slot)) else { return };
         mailbox.version = version;
+        self.totals.state_bytes -= state_bytes(&mailbox.states);
         mailbox.states.retain(|(p, _)| *p != plugin);
         if let Some(state) = state {
             mailbox.states.push((plugin, state));
         }
+        self.totals.state_bytes += state_bytes(&mailbox.states);
     }
 
     fn join(&mut self, mailbox: u32, name: &Name) {
@@ -320,6 +280,7 @@ impl Core {
             self.leave(slot, group);
         }
         mailbox.clear(&mut self.totals);
+        self.totals.state_bytes -= state_bytes(&mailbox.states);
         self.timers -= mailbox.timers.len();
         self.totals.closed += 1;
         if cause != CloseCause::Expired {
@@ -327,9 +288,4 @@ impl Core {
         }
         fx.notices.push_back(Notice::Closed(mailbox.session(slot), cause));
     }
-}
-
-fn within(what: &'static str, limit: usize, now: usize, more: usize) -> Result<(), CommitError> {
-    // What is over already (limits can shrink on a reload) may stay, not grow.
-    if more > 0 && now + more > limit { Err(CommitError::Limit { what, limit }) } else { Ok(()) }
 }

@@ -80,6 +80,8 @@ pub struct Totals {
     pub queued_bytes: usize,
     pub values: usize,
     pub value_bytes: usize,
+    /// Session states of all mailboxes.
+    pub state_bytes: usize,
     /// Since the start.
     pub handed_out: u64,
     pub dropped: u64,

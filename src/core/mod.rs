@@ -9,6 +9,7 @@ mod action;
 mod closed;
 mod commit;
 mod effect;
+mod growth;
 mod ids;
 mod lost;
 mod mailbox;

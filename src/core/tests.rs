@@ -1,5 +1,7 @@
 //! What the core promises, as inputs and outputs.
 
+mod commits;
+
 use super::*;
 use std::sync::Arc;
 
@@ -16,6 +18,7 @@ fn limits() -> CoreLimits {
         max_timers: 10,
         max_values: 10,
         max_value_bytes: 1000,
+        max_state_bytes: 1000,
         max_batch_messages: 100,
         max_batch_bytes: 1 << 20,
         detach_grace_ms: GRACE_MS,
@@ -385,83 +388,9 @@ fn timers_ring_for_mailbox_and_app_and_die_with_the_mailbox() {
         Action::Close { mailbox: name("bob"), cause: CloseCause::Plugin, reason: "".into() },
     ]);
     assert_eq!(world.pass(100), ["10: timer nag ann", "40: timer tick app"]);
+    world.act(vec![set(None, "now", 0)]);
+    assert_eq!(world.pass(100), ["1: timer now app"], "no timer rings in its own time");
     let eleven = (0..11).map(|i| set(None, &i.to_string(), 1)).collect();
     let result = world.commit(Commit { actions: eleven, ..Commit::default() });
     assert!(matches!(result, Err(CommitError::Limit { what: "timers", .. })), "{result:?}");
-}
-
-#[test]
-fn a_commit_whose_reads_no_longer_hold_does_nothing() {
-    let put = |value: &str| Action::Put { key: "k".into(), value: value.to_owned().into() };
-    let join =
-        |mailbox: &str, group: &str| Action::Join { mailbox: name(mailbox), group: name(group) };
-    // What was read, and what happens before the commit.
-    type Look = fn(&World) -> Read;
-    let value: Look =
-        |w| Read::Value { key: "k".into(), version: w.core.value("k").map(|(_, v)| v) };
-    let group: Look = |w| Read::Group { name: "g".into(), version: w.core.members("g").1 };
-    let mailbox: Look = |w| Read::Mailbox { name: "ann".into(), attached: w.core.attached("ann") };
-    let close =
-        Action::Close { mailbox: name("ann"), cause: CloseCause::Plugin, reason: "".into() };
-    let cases: Vec<(&str, Look, Action, bool)> = vec![
-        ("absent value appears", value, put("1"), false),
-        ("other key", value, Action::Delete { key: "other".into() }, true),
-        ("group appears", group, join("ann", "g"), false),
-        ("other group", group, join("ann", "h"), true),
-        ("mailbox goes", mailbox, close, false),
-    ];
-    for (case, look, meanwhile, holds) in cases {
-        let mut world = World::new(&["ann", "bob"]);
-        let read = look(&world);
-        world.act(vec![meanwhile]);
-        let actions = vec![put("2"), join("bob", "new")];
-        let result = world.commit(Commit { reads: vec![read], actions, ..Commit::default() });
-        assert_eq!(result.is_ok(), holds, "{case}: {result:?}");
-        assert_eq!(world.core.members("new").0.is_empty(), !holds, "{case}");
-    }
-}
-
-#[test]
-fn a_session_that_changed_or_went_stops_the_commit() {
-    let mut world = World::new(&["ann"]);
-    let plugin = PluginName("p".into());
-    let set_state = || vec![Action::SetState { plugin: plugin.clone(), state: Some("s".into()) }];
-    let session = world.core.session(world.now, "ann", KEY).ok();
-    let commit = |session| Commit { session, actions: set_state(), ..Commit::default() };
-    world.commit(commit(session.clone())).expect("nothing changed yet");
-    let result = world.commit(commit(session)).map(drop);
-    assert_eq!(result, Err(CommitError::Conflict));
-    let session = world.core.session(world.now, "ann", KEY).ok();
-    assert_eq!(session.as_ref().and_then(|s| s.state(&plugin)).map(|s| &s[..]), Some(&b"s"[..]));
-    let mut fx = Effects::default();
-    world.core.close(world.now, "ann", KEY, &mut fx).expect("it is there");
-    world.open(opening("ann")).expect("free again");
-    assert_eq!(world.commit(commit(session)).map(drop), Err(CommitError::Gone));
-    assert_eq!(world.commit(commit(None)).map(drop), Err(CommitError::NoSession));
-}
-
-#[test]
-fn limits_of_the_app_stop_a_commit_as_a_whole() {
-    let values = |n: usize, len: usize| {
-        (0..n)
-            .map(|i| Action::Put { key: i.to_string().into(), value: vec![0; len].into() })
-            .collect::<Vec<_>>()
-    };
-    let joins = |n: usize| {
-        (0..n)
-            .map(|i| Action::Join { mailbox: name("ann"), group: name(&format!("g{i}")) })
-            .collect::<Vec<_>>()
-    };
-    for (what, fits, too_many) in [
-        ("values", values(10, 1), values(11, 1)),
-        ("bytes of values", values(1, 999), values(1, 1000)),
-        ("groups per mailbox", joins(9), joins(10)),
-    ] {
-        let result = World::new(&["ann"]).commit(Commit { actions: too_many, ..Commit::default() });
-        assert!(
-            matches!(result, Err(CommitError::Limit { what: w, .. }) if w == what),
-            "{what}: {result:?}"
-        );
-        World::new(&["ann"]).act(fits);
-    }
 }

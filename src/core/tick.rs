@@ -9,7 +9,7 @@ use super::{
 
 /// Most alarms handled in one [`Core::tick`], so that a crowd that expires at
 /// once does not hold the lock for long.
-const MAX_RINGS_PER_TICK: usize = 1000;
+const MAX_RINGS_PER_TICK: usize = 256;
 
 impl Core {
     /// Does what is due at `now`. At most [`MAX_RINGS_PER_TICK`] alarms; if

@@ -3,9 +3,9 @@
 /// Limits of one call. All are enforced by the gateway, none by the plugin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PluginLimits {
-    /// Wall-clock time of one call, in milliseconds; for `init` and `load`
-    /// together [`PluginLimits::load_ms`].
+    /// Time that one call may work, in milliseconds.
     pub call_ms: u64,
+    /// The same for `load`, and for the first `init` of a version.
     pub load_ms: u64,
     /// Linear memory of one instance, in bytes.
     pub memory_bytes: usize,

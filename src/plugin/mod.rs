@@ -119,6 +119,9 @@ pub struct Outcome {
     /// A state that was migrated on the way to this outcome; stored unless the
     /// actions store another one. `Some(None)`: start without a state.
     pub migrated: Option<Option<Bytes>>,
+    /// How long the call took, in milliseconds, if that was some milliseconds,
+    /// where microseconds are usual; else 0.
+    pub slow_ms: u64,
 }
 
 /// The part of an outcome that only open has.

@@ -105,6 +105,11 @@ impl HostedApp {
                 let _turn = self.turn().await;
                 self.call(|app, now, out| app.tick(now, out))
             };
+            if next <= self.clock.mono_ms() {
+                // There is more, but others want the thread, too.
+                tokio::task::yield_now().await;
+                continue;
+            }
             tokio::select! {
                 () = self.alarm.notified() => {}
                 () = self.sleep_until(next) => {}

@@ -24,7 +24,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { history: 20, linger_s: 30, forget_after_s: 3600 }
+        Self { history: 20, linger_s: 30, forget_after_s: 600 }
     }
 }
 

@@ -86,6 +86,11 @@ impl Engine {
         store
     }
 
+    /// The clock of calls, in ticks of a millisecond.
+    pub(super) fn ticks(&self) -> u64 {
+        self.0.ticker.now()
+    }
+
     /// Starts the time of a call: it is ended after `ms` milliseconds of work,
     /// see [`super::time::Time`].
     pub(super) fn arm(&self, store: &mut Store<Host>, ms: u64) {

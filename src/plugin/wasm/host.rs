@@ -8,11 +8,20 @@ use crate::{
     core::PluginName,
     plugin::{FailureKind, PluginLimits, Reads},
 };
-use std::borrow::Cow;
+use parking_lot::Mutex;
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use wasmtime::ResourceLimiter;
 
 /// A log line of a plugin is cut after so many bytes.
 const LOG_LINE_BYTES: usize = 1024;
+
+/// Log lines that the instances of a plugin may write in a second, together;
+/// what is more is counted, and the count is logged.
+const LOG_LINES_PER_SECOND: u32 = 100;
 
 /// Elements of all tables of one instance. A table of function pointers has
 /// one per function whose address is taken.
@@ -41,6 +50,7 @@ pub(super) struct Host {
     pub(super) memory: Memory,
     pub(super) time: Time,
     plugin: PluginName,
+    log: Arc<LogBudget>,
     limits: PluginLimits,
     /// Lent by the caller for one call; none during `init`.
     reads: Option<Reads>,
@@ -50,11 +60,12 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(plugin: PluginName, limits: PluginLimits) -> Self {
+    pub(super) fn new(plugin: PluginName, log: Arc<LogBudget>, limits: PluginLimits) -> Self {
         Self {
             memory: Memory { limit_bytes: limits.memory_bytes, bytes: 0, table_elements: 0 },
             time: Time::default(),
             plugin,
+            log,
             limits,
             reads: None,
             calls: 0,
@@ -142,8 +153,15 @@ impl host::Host for Host {
 
     fn log(&mut self, level: host::Level, text: String) -> wasmtime::Result<()> {
         self.count(&text)?;
-        let text = line(&text);
         let plugin = &self.plugin;
+        match self.log.take(Instant::now()) {
+            Line::Suppressed => return Ok(()),
+            Line::Written { suppressed: 0 } => {}
+            Line::Written { suppressed } => {
+                tracing::warn!(target: "plugin", %plugin, "{suppressed} log lines suppressed");
+            }
+        }
+        let text = line(&text);
         match level {
             host::Level::Debug => tracing::debug!(target: "plugin", %plugin, "{text}"),
             host::Level::Info => tracing::info!(target: "plugin", %plugin, "{text}"),
@@ -155,6 +173,47 @@ impl host::Host for Host {
 }
 
 impl types::Host for Host {}
+
+/// How much a plugin may still log.
+pub(super) struct LogBudget(Mutex<LogSecond>);
+
+struct LogSecond {
+    since: Instant,
+    lines: u32,
+    suppressed: u64,
+}
+
+/// What becomes of a log line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Line {
+    /// It is the first after so many that were not written.
+    Written {
+        suppressed: u64,
+    },
+    Suppressed,
+}
+
+impl LogBudget {
+    pub(super) fn new() -> Arc<Self> {
+        let second = LogSecond { since: Instant::now(), lines: 0, suppressed: 0 };
+        Arc::new(Self(Mutex::new(second)))
+    }
+
+    fn take(&self, now: Instant) -> Line {
+        let mut second = self.0.lock();
+        let mut suppressed = 0;
+        if now.saturating_duration_since(second.since) >= Duration::from_secs(1) {
+            suppressed = second.suppressed;
+            *second = LogSecond { since: now, lines: 0, suppressed: 0 };
+        }
+        if second.lines >= LOG_LINES_PER_SECOND {
+            second.suppressed += 1;
+            return Line::Suppressed;
+        }
+        second.lines += 1;
+        Line::Written { suppressed }
+    }
+}
 
 /// A text as one line of bounded length, so that no plugin can forge lines of
 /// others or drive a terminal.
@@ -232,6 +291,17 @@ impl ResourceLimiter for Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_of_log_lines_is_cut_and_counted() {
+        let budget = LogBudget::new();
+        let start = Instant::now();
+        let written = (0..250).filter(|_| budget.take(start) != Line::Suppressed).count();
+        assert_eq!(written, 100);
+        let later = start + Duration::from_secs(1);
+        assert_eq!(budget.take(later), Line::Written { suppressed: 150 });
+        assert_eq!(budget.take(later), Line::Written { suppressed: 0 });
+    }
 
     #[test]
     fn log_text_becomes_one_bounded_line() {

@@ -5,7 +5,7 @@ use super::{
     adapter::{self, Answer},
     bindings::{self, PluginPre, cometbox::plugin::types},
     check,
-    host::{Broken, Host},
+    host::{Broken, Host, LogBudget},
 };
 use crate::{
     core::PluginName,
@@ -13,7 +13,11 @@ use crate::{
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use wasmtime::{Store, Trap};
+
+/// A call that takes so many ticks of a millisecond is slow.
+const SLOW_TICKS: u64 = 3;
 
 /// A wasm component, compiled and ready to run.
 ///
@@ -26,6 +30,7 @@ pub struct WasmPlugin {
     name: PluginName,
     settings: Box<str>,
     limits: PluginLimits,
+    log: Arc<LogBudget>,
     wants: Wants,
     /// Last in, first out: the warmest is used next.
     idle: Mutex<Vec<Instance>>,
@@ -53,11 +58,12 @@ impl WasmPlugin {
             name,
             settings,
             limits,
+            log: LogBudget::new(),
             wants: Wants::default(),
             idle: Mutex::default(),
             max_idle,
         };
-        let (instance, wants) = plugin.instantiate()?;
+        let (instance, wants) = plugin.instantiate(limits.load_ms)?;
         plugin.wants = wants;
         plugin.put_back(instance);
         Ok(plugin)
@@ -69,11 +75,13 @@ impl WasmPlugin {
         self.idle.lock().len()
     }
 
-    fn instantiate(&self) -> Result<(Instance, Wants), LoadError> {
-        let host = Host::new(self.name.clone(), self.limits);
+    /// `ms` is how long `init` may take: on the way of an event no longer than
+    /// the event itself.
+    fn instantiate(&self, ms: u64) -> Result<(Instance, Wants), LoadError> {
+        let host = Host::new(self.name.clone(), self.log.clone(), self.limits);
         let mut store = self.engine.store(host, adapter::lift_fuel(&self.limits));
         let failed = |e| LoadError::Start(failure(&e));
-        self.engine.arm(&mut store, self.limits.load_ms);
+        self.engine.arm(&mut store, ms);
         let exports = self.pre.instantiate(&mut store).map_err(failed)?;
         let wants = exports
             .call_init(&mut store, &self.settings)
@@ -98,10 +106,16 @@ impl WasmPlugin {
         let idle = self.idle.lock().pop();
         match idle {
             Some(instance) => Ok(instance),
-            None => self.instantiate().map(|(instance, _)| instance).map_err(|e| match e {
-                LoadError::Start(failure) => failure,
-                other => Failure::Failed { kind: FailureKind::Error, text: other.to_string() },
-            }),
+            None => {
+                self.instantiate(self.limits.call_ms).map(|(instance, _)| instance).map_err(|e| {
+                    match e {
+                        LoadError::Start(failure) => failure,
+                        other => {
+                            Failure::Failed { kind: FailureKind::Error, text: other.to_string() }
+                        }
+                    }
+                })
+            }
         }
     }
 
@@ -132,6 +146,7 @@ impl Plugin for WasmPlugin {
         event: Event<'_>,
         reads: &mut Reads,
     ) -> Result<Outcome, Failure> {
+        let started = self.engine.ticks();
         let mut instance = self.take()?;
         let ms = match event {
             Event::Load { .. } => self.limits.load_ms,
@@ -147,6 +162,8 @@ impl Plugin for WasmPlugin {
         self.put_back(instance);
         let mut outcome = self.outcome(answer, spent_bytes)?;
         outcome.migrated = migrated;
+        let ticks = self.engine.ticks() - started;
+        outcome.slow_ms = if ticks >= SLOW_TICKS { ticks } else { 0 };
         Ok(outcome)
     }
 }

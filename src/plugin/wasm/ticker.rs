@@ -48,6 +48,11 @@ impl Ticker {
         Ok(Self(shared))
     }
 
+    /// Ticks so far. They stand still while nobody needs them.
+    pub(super) fn now(&self) -> u64 {
+        self.0.ticks.load(Ordering::Relaxed)
+    }
+
     /// Keeps it ticking for at least so many ticks from now.
     pub(super) fn keep(&self, ticks: u64) {
         let shared = &*self.0;

@@ -1,6 +1,7 @@
 //! What the gateway says over a real socket. Every test has a gateway of its
 //! own, so that it may count what is held and open.
 
+mod abort;
 mod formats;
 mod limits;
 mod mailbox;

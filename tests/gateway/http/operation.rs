@@ -172,7 +172,7 @@ fn mistakes_in_the_configuration_are_explained() {
         ),
         (format!("{app}{app}"), "cometbox.toml:5: there are two apps called \"lab\""),
         (app.replace(".wasm", ".wat"), "cometbox.toml:3: there is no plugin at "),
-        (format!("log = {{ level = \"=\" }}\n{app}"), "log: \"=\" is no level"),
+        (format!("log = {{ level = \"=\" }}\n{app}"), "cometbox.toml:1: \"=\" is no log level"),
         (format!("{addresses}{app}settings = {{ init = \"error\" }}\n"), "it refuses its settings"),
     ];
     for (config, says) in &cases {

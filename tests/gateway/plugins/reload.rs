@@ -40,6 +40,7 @@ fn app(name: &str) -> Arc<App> {
             max_timers: 100,
             max_values: 100,
             max_value_bytes: 1 << 20,
+            max_state_bytes: 1 << 20,
             max_batch_messages: 100,
             max_batch_bytes: 1 << 20,
             detach_grace_ms: 1_000,

@@ -36,6 +36,8 @@ pub struct ModelBox {
     pub away_since: u64,
     pub attached: bool,
     pub held: Option<Held>,
+    /// When its plugin timer rings.
+    pub timer: Option<u64>,
     /// The counter in its session state.
     pub state: u64,
     queue: Vec<Entry>,
@@ -59,6 +61,7 @@ impl ModelBox {
             away_since: now,
             attached: false,
             held: None,
+            timer: None,
             state: 0,
             queue: Vec::new(),
             dropped: Vec::new(),

@@ -88,7 +88,9 @@ impl Plugin for Chat {
             Event::Attached { session } => Ok(self.notice(session, "attached")),
             Event::Detached { session } => Ok(self.notice(session, "detached")),
             Event::Closed { session, cause } => Ok(self.notice(session, cause.as_str())),
-            Event::Timer { .. } => Ok(Outcome::default()),
+            Event::Timer { session, .. } => {
+                Ok(self.notice(session.expect("it is a mailbox's timer"), "timer"))
+            }
         }?;
         if std::mem::take(&mut *self.shared.trap.lock()) {
             return Err(Failure::Failed { kind: FailureKind::Trap, text: "as asked".into() });
@@ -103,7 +105,8 @@ impl Chat {
         Outcome::default()
     }
 
-    /// `say GROUP TEXT`, `join GROUP`, `leave GROUP`, `kick NAME`, `count`, `own`
+    /// `say GROUP TEXT`, `join GROUP`, `leave GROUP`, `kick NAME`, `count`,
+    /// `own`, `timer MS`
     fn message(
         &self,
         session: SessionView<'_>,
@@ -124,6 +127,12 @@ impl Chat {
                 mailbox: name(whom),
                 cause: CloseCause::Plugin,
                 reason: "kicked".into(),
+            }],
+            ["timer", ms] => vec![Action::SetTimer {
+                plugin: self.name.clone(),
+                mailbox: Some(me),
+                name: "ring".into(),
+                delay_ms: ms.parse().expect("the world sends numbers"),
             }],
             ["count"] => {
                 let value = reads.value("count").map_or(0, |value| number(&value));
@@ -151,7 +160,7 @@ impl Chat {
     }
 }
 
-/// `NAME GROUP MESSAGES POLICY LINGER_MS`
+/// `NAME GROUP MESSAGES POLICY LINGER_MS REPLACE`, then first messages
 fn open(request: &str) -> Outcome {
     let words: Vec<&str> = request.split(' ').collect();
     let accept = Accept {
@@ -160,6 +169,8 @@ fn open(request: &str) -> Outcome {
         messages: words[2].parse().ok(),
         full: Some(if words[3] == "reject" { FullPolicy::Reject } else { FullPolicy::DropOldest }),
         linger_ms: words[4].parse().ok(),
+        replace: words[5] == "true",
+        first: words[6..].iter().map(|text| Message::new(payload(text), None, None)).collect(),
         ..Accept::default()
     };
     Outcome { accept: Some(accept), ..Outcome::default() }

@@ -57,6 +57,7 @@ impl World {
                 max_timers: 100,
                 max_values: 10,
                 max_value_bytes: 1000,
+                max_state_bytes: 1000,
                 max_batch_messages: MAX_BATCH,
                 max_batch_bytes: 1 << 20,
                 detach_grace_ms: GRACE_MS,
@@ -151,23 +152,27 @@ impl World {
         let policy = self.pick(&["drop", "reject"]);
         let linger_ms = self.rng.u64(0..3_000);
         let bad = self.rng.u32(0..10) == 0;
+        let replace = self.rng.u32(0..3) == 0;
+        let first: Vec<String> = (0..self.rng.usize(0..3)).map(|_| self.text()).collect();
         let trap = self.trap();
         let request = if bad {
             "bad".to_owned()
         } else {
-            format!("{who} {group} {messages} {policy} {linger_ms}")
+            let first: String = first.iter().map(|text| format!(" {text}")).collect();
+            format!("{who} {group} {messages} {policy} {linger_ms} {replace}{first}")
         };
         let mut key = [0; 16];
         self.rng.fill(&mut key);
         let request = OpenRequest { body: payload(&request), headers: vec![], peer: String::new() };
         let mut out = Answers::new();
         let result = self.app.open(self.now(), Key(key), &request, &mut out);
-        self.note(format_args!("open {who} {group} {messages} {policy} {linger_ms} {result:?}"));
+        self.note(format_args!("open {who} {group} {request:?} {result:?}"));
         let expected = match (bad, trap, self.boxes.contains_key(who)) {
             (true, ..) => "Rejected",
             (_, true, _) => "Failed",
-            (_, _, true) => "NameTaken",
-            _ if self.boxes.len() == 5 => "Limit",
+            (_, _, true) if !replace => "NameTaken",
+            (_, _, false) if self.boxes.len() == 5 => "Limit",
+            _ if policy == "reject" && first.len() > messages => "Limit",
             _ => "ok",
         };
         assert_eq!(kind(result.as_ref().map(drop)), expected, "open {who}");
@@ -178,6 +183,12 @@ impl World {
             let reject = policy == "reject";
             let mut mailbox = ModelBox::new(key, messages, reject, linger_ms, self.now);
             mailbox.groups.insert(group.to_owned());
+            if self.boxes.contains_key(who) {
+                self.model_close(who, "replaced");
+            }
+            for text in first {
+                mailbox.push(self.now, &Sent { text, ttl_ms: None, collapse: None });
+            }
             self.boxes.insert(who.to_owned(), mailbox);
             self.clients.insert(who.to_owned(), Client::default());
         }
@@ -254,13 +265,14 @@ impl World {
         let who = self.pick(&NAMES);
         let (group, whom) = (self.pick(&GROUPS), self.pick(&NAMES));
         let said = self.text();
-        let command = match self.rng.u32(0..12) {
+        let command = match self.rng.u32(0..13) {
             0..5 => format!("say {group} {said}"),
             5 => format!("join {group}"),
             6 => format!("leave {group}"),
             7 => format!("kick {whom}"),
             8 | 9 => "count".to_owned(),
             10 => "own".to_owned(),
+            11 => format!("timer {}", self.rng.u64(0..2_000)),
             _ => "nonsense".to_owned(),
         };
         let counts = command == "count" || command == "own";
@@ -317,6 +329,10 @@ impl World {
             ["count"] => {
                 self.counted += 1;
                 return Some(self.counted);
+            }
+            ["timer", ms] => {
+                let ms: u64 = ms.parse().expect("it was a number");
+                mailbox.timer = Some(self.now + ms.max(1));
             }
             ["own"] => {
                 mailbox.state += 1;
