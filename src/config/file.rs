@@ -1,9 +1,10 @@
 //! `cometbox.toml` as it is written: every key, its unit, its default.
 //!
-//! Defaults stand in the `Default` implementations at the end of each part;
-//! nowhere else does the gateway have one.
+//! Defaults stand in the `Default` implementations at the end of each part
+//! (those of a plugin's call in [`PluginLimits`]); nowhere else does the gateway
+//! have one.
 
-use crate::core::FullPolicy;
+use crate::{core::FullPolicy, plugin::PluginLimits};
 use serde::{Deserialize, Deserializer, de};
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 use toml::Spanned;
@@ -315,6 +316,7 @@ pub struct LimitsFile {
 
 impl Default for LimitsFile {
     fn default() -> Self {
+        let plugin = PluginLimits::default();
         Self {
             mailbox_messages: 1000,
             mailbox_bytes: 1 << 20,
@@ -337,13 +339,13 @@ impl Default for LimitsFile {
             max_values: 100_000,
             max_value_bytes: 64 << 20,
             max_state_bytes: 256 << 20,
-            call_ms: 10,
-            load_ms: 1000,
-            memory_bytes: 16 << 20,
-            actions: 1000,
-            output_bytes: 1 << 20,
-            host_calls: 1000,
-            read_bytes: 4 << 20,
+            call_ms: plugin.call_ms,
+            load_ms: plugin.load_ms,
+            memory_bytes: plugin.memory_bytes,
+            actions: plugin.actions,
+            output_bytes: plugin.output_bytes,
+            host_calls: plugin.host_calls,
+            read_bytes: plugin.read_bytes,
         }
     }
 }
