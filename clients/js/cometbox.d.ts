@@ -41,6 +41,11 @@ export interface Options {
   retryMin?: number
   /** Milliseconds: bound of the longest pause. Default: 15000. */
   retryMax?: number
+  /**
+   * Milliseconds for which a name that is taken is asked for again after an opening whose answer got
+   * lost: it may be taken by ourselves, until that mailbox expires. 0: never. Default: 120000.
+   */
+  reclaim?: number
 }
 
 export class CometboxError extends Error {

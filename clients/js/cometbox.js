@@ -30,7 +30,7 @@ export class Connection {
   #hurry = () => {}
 
   constructor(options) {
-    this.#options = { wait: 25, timeout: 10_000, retryMin: 500, retryMax: 15_000, ...options }
+    this.#options = { wait: 25, timeout: 10_000, retryMin: 500, retryMax: 15_000, reclaim: 120_000, ...options }
     this.#url = `${options.baseUrl ?? ''}/${encodeURIComponent(options.app)}/mailboxes`
     this.#storageKey = options.storageKey ?? `cometbox:${this.#url}`
     this.opened = this.#promise()
@@ -54,8 +54,10 @@ export class Connection {
   }
 
   async #run() {
-    const { wait, retryMin, retryMax } = this.#options
+    const { wait, retryMin, retryMax, reclaim } = this.#options
     let failures = 0
+    // An opening whose answer got lost may have given the name away: to us. Until then it may be ours.
+    let oursUntil = 0
     // A probe is a read that is not held: whether we are online is known at once.
     let probe = true
     const hurry = () => {
@@ -80,11 +82,13 @@ export class Connection {
         } else {
           await this.#open()
           probe = false
+          oursUntil = 0
         }
       } catch (error) {
         if (error == HURRIED || this.#closed) continue
         const { status, code } = error
         const backoff = Math.random() * Math.min(retryMax, retryMin * 2 ** failures)
+        const ours = code == 'name_taken' && Date.now() < oursUntil
         probe = true
         if (box && (status == 404 || status == 401 || code == 'bad_cursor')) {
           // It expired, so open another: at once, but not over and over.
@@ -92,9 +96,11 @@ export class Connection {
           if (this.#begun) this.opened = this.#promise()
           this.#state('opening', error)
           if (failures++) pause = backoff
-        } else if (code != 'rejected' && (status == 0 || status == 408 || status == 429 || status >= 500)) {
+        } else if (ours || (code != 'rejected' && (status == 0 || status == 408 || status == 429 || status >= 500))) {
           failures++
-          this.#state('offline', error)
+          // Not what the gateway said, so whether it did something is not known.
+          if (!box && (status == 0 || code == 'http_error')) oursUntil = Date.now() + reclaim
+          this.#state(ours ? 'opening' : 'offline', error)
           pause = error.retryAfter * 1000 + backoff
         } else {
           this.#end(error)

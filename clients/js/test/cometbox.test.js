@@ -111,6 +111,47 @@ test('a refused opening is final and says why', async (t) => {
   assert.deepEqual(log, ['closed name_taken', 'over name_taken'])
 })
 
+for (const [name, lost] of [['cut', 'cut'], ['answered by a proxy', [504, '<h1>Gateway Timeout</h1>']]])
+  test(`an opening that was ${name} may have taken our own name: it is asked for until it is free`, async (t) => {
+    const taken = refusal(409, 'name_taken')
+    const gw = await gateway(t, { POST: [lost, taken, taken, opened()], GET: ['hold'] })
+    const { box, log, until } = client(t, gw)
+    await until('online')
+    const why = lost === 'cut' ? 'network' : 'http_error'
+    assert.deepEqual(log, [`offline ${why}`, 'opening name_taken', 'opening name_taken', 'opened ann', 'online'])
+    assert.equal((await box.opened).mailbox, 'ann')
+  })
+
+test('an opening that timed out is a lost one, also when it was the second', async (t) => {
+  const gw = await gateway(t, {
+    POST: [opened('a'), 'hold', refusal(409, 'name_taken'), opened('b')],
+    GET: [refusal(404, 'not_found'), 'hold'],
+  })
+  const { log, until } = client(t, gw, { timeout: 500 })
+  await until('opened b')
+  assert.deepEqual(log.slice(2), ['opening not_found', 'offline network', 'opening name_taken', 'opened b'])
+})
+
+test('a name that stays taken is given up in the end', async (t) => {
+  const gw = await gateway(t, { POST: ['cut', refusal(409, 'name_taken')] })
+  const { box, log } = client(t, gw, { reclaim: 500 })
+  await assert.rejects(box.opened, { code: 'name_taken', status: 409 })
+  assert.ok(log.includes('opening name_taken'), 'not at once')
+  assert.deepEqual(log.slice(-2), ['closed name_taken', 'over name_taken'])
+})
+
+for (const [name, before, ...reads] of [
+  ['the gateway itself failed', [refusal(500, 'plugin_failed')]],
+  ['an earlier opening was lost and found', ['cut', opened('a')]],
+  ['only a read was lost', [opened('a')], 'cut'],
+])
+  test(`a taken name is final if ${name}`, async (t) => {
+    const gw = await gateway(t, { POST: [...before, refusal(409, 'name_taken')], GET: [...reads, refusal(404, 'not_found')] })
+    const { log, until } = client(t, gw)
+    await until('over name_taken')
+    assert.ok(!log.includes('opening name_taken'))
+  })
+
 test('a plugin may refuse with a 5xx; that is final too', async (t) => {
   const gw = await gateway(t, { POST: [refusal(503, 'rejected')] })
   const { box } = client(t, gw)

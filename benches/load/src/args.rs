@@ -1,0 +1,161 @@
+//! The command line.
+
+use crate::{dialect::Dialect, marker};
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+use std::net::SocketAddrV4;
+
+/// Loads a gateway with long-poll clients and tells what each delivery costs
+/// the server.
+///
+/// Every payload has a number and the time of its sending; a run in which one
+/// is lost, doubled, reordered or goes astray, an answer is wrong or a
+/// connection is closed has failed: it says so and ends with status 1.
+///
+/// The report is one JSON object on stdout and a line for people on stderr.
+#[derive(Parser, Debug)]
+#[command(version, after_long_help = EXAMPLES)]
+pub struct Args {
+    /// Where the server listens; a loopback address.
+    #[arg(long, global = true, default_value = "127.0.0.1:8080", value_name = "IP:PORT")]
+    pub server: SocketAddrV4,
+    /// What it speaks.
+    #[arg(long, global = true, value_enum, default_value = "cometbox")]
+    pub dialect: Dialect,
+    /// The app to load; it runs benches/plugin, for `chat` plugins/chat.
+    #[arg(long, global = true, default_value = "bench")]
+    pub app: String,
+    /// One of the app's `publish_keys`.
+    #[arg(long, global = true, default_value = "bench-only-key")]
+    pub publish_key: String,
+    /// The server's process: its CPU time and memory, and those of all that it
+    /// started, are in the report.
+    #[arg(long, global = true, value_name = "PID")]
+    pub server_pid: Option<u32>,
+    /// Bytes of a payload.
+    #[arg(long, global = true, default_value_t = 100, value_name = "BYTES",
+          value_parser = clap::value_parser!(u32).range(marker::LEN as i64..=65_536))]
+    pub payload: u32,
+    /// How long is measured.
+    #[arg(long, global = true, default_value_t = 5, value_name = "S",
+          value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub seconds: u32,
+    /// How long the load runs before that.
+    #[arg(long, global = true, default_value_t = 1, value_name = "S",
+          value_parser = clap::value_parser!(u32).range(0..=60))]
+    pub warmup: u32,
+    /// How long a read may be held (cometbox).
+    #[arg(long, global = true, default_value_t = 25, value_name = "S",
+          value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub wait: u32,
+    #[command(subcommand)]
+    pub scenario: Scenario,
+}
+
+/// The most clients: a process may not open many more files here.
+const CLIENTS: std::ops::RangeInclusive<i64> = 1..=60_000;
+
+#[derive(Subcommand, Debug, Clone)]
+pub enum Scenario {
+    /// Memory: N polls, each on a mailbox of its own; then each gets a message
+    /// and polls again; then all leave.
+    Park {
+        #[arg(value_parser = clap::value_parser!(u32).range(CLIENTS))]
+        clients: u32,
+        /// How long the server may come to rest before its memory is read.
+        #[arg(long, default_value_t = 3, value_name = "S",
+              value_parser = clap::value_parser!(u32).range(0..=60))]
+        settle: u32,
+    },
+    /// One group: a message to all members, who poll again at once; then the
+    /// next one.
+    Broadcast {
+        #[arg(value_parser = clap::value_parser!(u32).range(CLIENTS))]
+        members: u32,
+    },
+    /// Mailboxes in turn, a message to one at a time.
+    Direct {
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(CLIENTS))]
+        mailboxes: u32,
+        /// How many publishers, each with one message in flight.
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        window: u32,
+        /// Messages a second, whether the last ones arrived or not: for
+        /// latencies, which count from when a message was due.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        rate: Option<u32>,
+        /// Further mailboxes that nobody reads (cometbox).
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=900_000))]
+        idle: u32,
+    },
+    /// Rooms: members speak in turn through their mailboxes and the chat
+    /// plugin, the others hear it. With nchan a room is a channel that members
+    /// publish to, and hear themselves, too.
+    Chat {
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        rooms: u32,
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(2..=1000))]
+        members: u32,
+    },
+}
+
+const EXAMPLES: &str = "\
+Sizing a machine:
+  cometbox build benches/plugin
+  taskset -c 0 cometbox serve --config bench.toml &
+  taskset -c 1 cometbox-load --server-pid $! park 10000
+  taskset -c 1 cometbox-load --server-pid $! broadcast 1000
+  taskset -c 1 cometbox-load --server-pid $! direct --rate 2000
+  taskset -c 1 cometbox-load --server-pid $! --app chat chat
+
+with this bench.toml:
+  [[app]]
+  name = \"bench\"
+  plugins = [\"benches/plugin\"]
+  publish_keys = [\"bench-only-key\"]
+  [[app]]
+  name = \"chat\"
+  plugins = [\"plugins/chat\"]
+
+The generator is one thread. At a CPU share above 0.9 it is the limit itself,
+and the rate says nothing about the server; its CPU per delivery still does.
+Both sides need `ulimit -n` above the number of clients.";
+
+impl Args {
+    /// What clap cannot see.
+    pub fn check(&self) -> Result<()> {
+        if !self.server.ip().is_loopback() {
+            bail!("{} is no loopback address: other machines are not loaded", self.server);
+        }
+        let plain = |text: &str| {
+            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        };
+        if !plain(&self.app) || !plain(&self.publish_key) {
+            bail!("app and publish key: letters, digits, and - _ .");
+        }
+        if let Scenario::Direct { idle: 1.., .. } = self.scenario
+            && self.dialect == Dialect::Nchan
+        {
+            bail!("--idle: nchan has no channels without readers and messages");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn other_machines_are_not_loaded() {
+        let args = |server| Args::parse_from(["cometbox-load", "--server", server, "park", "1"]);
+        assert!(args("127.0.0.1:8080").check().is_ok());
+        assert!(args("192.0.2.1:8080").check().is_err());
+    }
+}

@@ -1,0 +1,288 @@
+//! The two protocols: how requests are written and what answers mean.
+//!
+//! Requests are rendered once, when a run is set up; while it runs only a
+//! reader's position and a payload's marker change.
+
+use crate::{
+    http::{self, Answer},
+    marker,
+};
+use clap::ValueEnum;
+use serde::Serialize;
+use std::fmt::Write as _;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// Mailboxes with a key and a cursor.
+    Cometbox,
+    /// Channels with Last-Modified and Etag: GET /sub/ID, POST /pub/ID.
+    Nchan,
+}
+
+/// How requests are addressed.
+pub struct Speaker {
+    pub dialect: Dialect,
+    /// The Host header.
+    pub host: String,
+    /// Cometbox: the app in the URL.
+    pub app: String,
+    /// Cometbox: for publish.
+    pub publish_key: String,
+    /// Cometbox: seconds that a read may be held.
+    pub wait: u32,
+}
+
+/// A poll: the position goes between the two parts.
+pub struct Poll {
+    pub before: Box<[u8]>,
+    pub after: Box<[u8]>,
+}
+
+/// A request with a payload whose marker is written for each sending.
+pub struct Parcel {
+    pub request: Vec<u8>,
+    marker: usize,
+}
+
+impl Parcel {
+    /// Where the marker goes.
+    pub fn marker(&mut self) -> &mut [u8] {
+        &mut self.request[self.marker..][..marker::LEN]
+    }
+}
+
+/// What a reader's answer was.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The body has messages; so many were lost on the way, says the server.
+    Messages { lost: u64 },
+    /// Nothing came in the time; poll again.
+    Nothing,
+    /// The mailbox or channel is gone.
+    Gone,
+    /// None of what a reader expects.
+    Unexpected,
+}
+
+impl Speaker {
+    /// Opens a mailbox. nchan has no such request; any other one serves to
+    /// know that the connection was accepted.
+    pub fn open(&self, body: &str) -> Vec<u8> {
+        match self.dialect {
+            Dialect::Cometbox => self.post(&format!("/{}/mailboxes", self.app), "", body),
+            Dialect::Nchan => self.request("GET", "/ready", ""),
+        }
+    }
+
+    /// The poll of a mailbox or channel, and the position that it starts from.
+    pub fn poll(&self, name: &str, key: &str) -> (Poll, Vec<u8>) {
+        let (before, after, position) = match self.dialect {
+            Dialect::Cometbox => (
+                format!("GET /{}/mailboxes/{name}?wait={}&cursor=", self.app, self.wait),
+                format!(" HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {key}\r\n\r\n", self.host),
+                "0",
+            ),
+            Dialect::Nchan => (
+                format!("GET /sub/{name} HTTP/1.1\r\nHost: {}\r\n", self.host),
+                "\r\n".to_owned(),
+                "",
+            ),
+        };
+        let boxed = |text: String| text.into_bytes().into_boxed_slice();
+        (Poll { before: boxed(before), after: boxed(after) }, position.into())
+    }
+
+    /// A backend's message to a mailbox.
+    pub fn publish(&self, name: &str, payload: usize) -> Parcel {
+        self.publish_to(name, "mailboxes", payload)
+    }
+
+    /// A backend's message to a group.
+    pub fn publish_group(&self, name: &str, payload: usize) -> Parcel {
+        self.publish_to(name, "groups", payload)
+    }
+
+    fn publish_to(&self, name: &str, kind: &str, payload: usize) -> Parcel {
+        let payload = blank(payload);
+        match self.dialect {
+            Dialect::Cometbox => {
+                let key = format!("Authorization: Bearer {}\r\n", self.publish_key);
+                let body = format!(r#"{{"to":{{"{kind}":["{name}"]}},"data":"{payload}"}}"#);
+                parcel(self.post(&format!("/{}/publish", self.app), &key, &body))
+            }
+            Dialect::Nchan => self.nchan_publish(name, &payload),
+        }
+    }
+
+    /// What a member says in a chat room: through its mailbox, or, where there
+    /// is no such thing, straight to the room's channel.
+    pub fn say(&self, room: &str, name: &str, key: &str, payload: usize) -> Parcel {
+        let payload = blank(payload);
+        match self.dialect {
+            Dialect::Cometbox => {
+                let key = format!("Authorization: Bearer {key}\r\n");
+                let body = format!(r#"{{"say":"{payload}"}}"#);
+                parcel(self.post(&format!("/{}/mailboxes/{name}", self.app), &key, &body))
+            }
+            Dialect::Nchan => self.nchan_publish(room, &payload),
+        }
+    }
+
+    fn nchan_publish(&self, name: &str, payload: &str) -> Parcel {
+        let length = payload.len();
+        let headers = format!("Content-Type: text/plain\r\nContent-Length: {length}\r\n");
+        let mut request = self.request("POST", &format!("/pub/{name}"), &headers);
+        request.extend_from_slice(payload.as_bytes());
+        parcel(request)
+    }
+
+    /// Ends a mailbox or channel; who reads it is told.
+    pub fn close(&self, name: &str, key: &str) -> Vec<u8> {
+        match self.dialect {
+            Dialect::Cometbox => {
+                let key = format!("Authorization: Bearer {key}\r\n");
+                self.request("DELETE", &format!("/{}/mailboxes/{name}", self.app), &key)
+            }
+            Dialect::Nchan => self.request("DELETE", &format!("/pub/{name}"), ""),
+        }
+    }
+
+    fn post(&self, path: &str, headers: &str, body: &str) -> Vec<u8> {
+        let length = body.len();
+        let headers =
+            format!("Content-Type: application/json\r\nContent-Length: {length}\r\n{headers}");
+        let mut request = self.request("POST", path, &headers);
+        request.extend_from_slice(body.as_bytes());
+        request
+    }
+
+    fn request(&self, method: &str, path: &str, headers: &str) -> Vec<u8> {
+        let mut head = String::new();
+        // Writing into a String does not fail.
+        let _ = write!(head, "{method} {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.host);
+        head.into_bytes()
+    }
+}
+
+/// A payload of this many bytes, without its marker's digits.
+fn blank(bytes: usize) -> String {
+    let mut payload = ".".repeat(bytes.max(marker::LEN));
+    payload.replace_range(..1, "@");
+    payload
+}
+
+fn parcel(request: Vec<u8>) -> Parcel {
+    // Hosts, names and keys have no such sign: `Args::check` sees to it.
+    let marker = memchr::memchr(b'@', &request).expect("every payload begins with one");
+    Parcel { request, marker }
+}
+
+impl Dialect {
+    /// Whether the sender of a chat message hears it, too.
+    pub fn echoes(self) -> bool {
+        self == Self::Nchan
+    }
+
+    /// Understands a reader's answer and notes where to read on.
+    pub fn read(self, answer: &Answer<'_>, position: &mut Vec<u8>) -> Outcome {
+        match (self, answer.status) {
+            (Self::Cometbox, 200) => cometbox_batch(answer.body, position),
+            (Self::Nchan, 200) => nchan_message(answer, position),
+            (Self::Cometbox, 204) | (Self::Nchan, 304 | 408) => Outcome::Nothing,
+            (_, 410) => Outcome::Gone,
+            _ => Outcome::Unexpected,
+        }
+    }
+
+    /// Whether a publish or message was taken.
+    pub fn taken(self, answer: &Answer<'_>) -> bool {
+        match self {
+            Self::Cometbox => matches!(answer.status, 200 | 204),
+            Self::Nchan => matches!(answer.status, 200..=202),
+        }
+    }
+}
+
+/// `{"cursor":17,"lost":0,…`: these two come first, so nothing else is parsed.
+fn cometbox_batch(body: &[u8], position: &mut Vec<u8>) -> Outcome {
+    let field = |body: &[u8], name: &[u8]| -> Option<usize> {
+        let digits = body.strip_prefix(name)?;
+        digits.iter().position(|byte| !byte.is_ascii_digit())
+    };
+    let Some(cursor) = field(body, b"{\"cursor\":") else { return Outcome::Unexpected };
+    let (cursor, rest) = body[b"{\"cursor\":".len()..].split_at(cursor);
+    let Some(lost) = field(rest, b",\"lost\":") else { return Outcome::Unexpected };
+    let lost = &rest[b",\"lost\":".len()..][..lost];
+    let (false, Some(lost)) = (cursor.is_empty(), http::number(lost)) else {
+        return Outcome::Unexpected;
+    };
+    position.clear();
+    position.extend_from_slice(cursor);
+    Outcome::Messages { lost }
+}
+
+fn nchan_message(answer: &Answer<'_>, position: &mut Vec<u8>) -> Outcome {
+    let (Some(modified), Some(etag)) = (answer.header(b"last-modified"), answer.header(b"etag"))
+    else {
+        return Outcome::Unexpected;
+    };
+    position.clear();
+    for part in [b"If-Modified-Since: ", modified, b"\r\nIf-None-Match: ", etag, b"\r\n"] {
+        position.extend_from_slice(part);
+    }
+    Outcome::Messages { lost: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Parsed, parse};
+
+    fn read(dialect: Dialect, answer: &str, position: &mut Vec<u8>) -> Outcome {
+        let Parsed::Answer(answer) = parse(answer.as_bytes()) else { panic!("it is whole") };
+        dialect.read(&answer, position)
+    }
+
+    #[test]
+    fn a_cometbox_answer_moves_the_cursor() {
+        let mut position = b"3".to_vec();
+        let body = r#"{"cursor":17,"lost":2,"messages":[]}"#;
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let outcome = read(Dialect::Cometbox, &answer, &mut position);
+        assert_eq!((outcome, &position[..]), (Outcome::Messages { lost: 2 }, &b"17"[..]));
+
+        let answer = "HTTP/1.1 204 No Content\r\n\r\n";
+        assert_eq!(read(Dialect::Cometbox, answer, &mut position), Outcome::Nothing);
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+        assert_eq!(read(Dialect::Cometbox, answer, &mut position), Outcome::Unexpected);
+        assert_eq!(position, b"17");
+    }
+
+    #[test]
+    fn an_nchan_answer_is_read_on_from_by_its_two_headers() {
+        let mut position = Vec::new();
+        let answer =
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nLast-Modified: Mon\r\nEtag: 4\r\n\r\nx";
+        assert_eq!(read(Dialect::Nchan, answer, &mut position), Outcome::Messages { lost: 0 });
+        assert_eq!(position, b"If-Modified-Since: Mon\r\nIf-None-Match: 4\r\n");
+    }
+
+    #[test]
+    fn a_parcel_s_marker_is_inside_its_payload() {
+        let speaker = Speaker {
+            dialect: Dialect::Cometbox,
+            host: "h".into(),
+            app: "a".into(),
+            publish_key: "k".into(),
+            wait: 25,
+        };
+        let mut parcel = speaker.publish("m", 100);
+        parcel.marker().fill(b'#');
+        let text = String::from_utf8(parcel.request).expect("text");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        let data = format!("{}{}", "#".repeat(marker::LEN), ".".repeat(100 - marker::LEN));
+        assert_eq!(body, format!(r#"{{"to":{{"mailboxes":["m"]}},"data":"{data}"}}"#));
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
+    }
+}

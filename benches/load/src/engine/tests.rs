@@ -1,0 +1,126 @@
+//! A server that misbehaves, and whether the accounts show it.
+
+use super::*;
+use crate::{check::Stream, dialect::Speaker};
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    thread,
+};
+
+const PUBLISHED: usize = 4;
+
+/// Takes so many messages over the lane, then handles the reader's poll.
+fn server(misbehave: impl FnOnce(&mut TcpStream, Vec<Vec<u8>>) + Send + 'static) -> SocketAddrV4 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let Ok(SocketAddr::V4(address)) = listener.local_addr() else { panic!("an IPv4 address") };
+    thread::spawn(move || {
+        // The engine is set up in this order.
+        let (mut lane, _) = listener.accept().expect("the lane");
+        let (mut reader, _) = listener.accept().expect("the reader");
+        let mut request = [0; 4096];
+        let mut payloads = Vec::new();
+        while payloads.len() < PUBLISHED {
+            let count = lane.read(&mut request).expect("a publish");
+            let at = memchr::memchr(b'@', &request[..count]).expect("a whole request");
+            payloads.push(request[at..count].to_vec());
+            lane.write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n").expect("sent");
+        }
+        let _poll = reader.read(&mut request).expect("a poll");
+        misbehave(&mut reader, payloads);
+        // All stay open while the engine looks; what comes instead of a closed
+        // one waits to be accepted.
+        thread::sleep(Duration::from_secs(1));
+        drop((lane, reader, listener));
+    });
+    address
+}
+
+fn answer(reader: &mut TcpStream, bodies: &[&Vec<u8>]) {
+    let body: Vec<u8> = bodies.iter().flat_map(|body| body.iter().copied()).collect();
+    let length = body.len();
+    write!(
+        reader,
+        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nLast-Modified: x\r\nEtag: 1\r\n\r\n"
+    )
+    .expect("sent");
+    reader.write_all(&body).expect("sent");
+}
+
+/// The accounts of one reader after this server has done its worst.
+fn faults(misbehave: impl FnOnce(&mut TcpStream, Vec<Vec<u8>>) + Send + 'static) -> Faults {
+    let address = server(misbehave);
+    let speaker = Speaker {
+        dialect: Dialect::Nchan,
+        host: "test".into(),
+        app: String::new(),
+        publish_key: String::new(),
+        wait: 1,
+    };
+    let mut engine = Engine::new(address, Dialect::Nchan, 7).expect("an engine");
+    engine.add_lane(Lane::new(Conn::open(address, 0).expect("a connection"))).expect("a lane");
+    // An audience of none: the lane does not wait for what will never come.
+    engine.add_target(Target {
+        parcel: speaker.publish("a", 100),
+        lane: 0,
+        to: 0,
+        stream: 0,
+        audience: 0,
+        sent: 0,
+    });
+    let (poll, position) = speaker.poll("a", "");
+    let reader = Reader {
+        conn: Conn::open(address, 1).expect("a connection"),
+        poll,
+        position,
+        address: 0,
+        first_target: 0,
+        streams: vec![Stream::default()],
+        own: None,
+        lane: 0,
+        gone: false,
+    };
+    engine.add_reader(reader).expect("a reader");
+    engine.allow(PUBLISHED as u64).expect("sent");
+    engine.finish().expect("answered");
+    engine.run_for(Duration::from_millis(300)).expect("it goes on");
+    engine.faults()
+}
+
+#[test]
+fn a_good_server_has_no_faults() {
+    let found = faults(|reader, sent| answer(reader, &sent.iter().collect::<Vec<_>>()));
+    assert_eq!(found, Faults::default());
+}
+
+#[test]
+fn lost_doubled_and_reordered_messages_are_found() {
+    let found = faults(|reader, sent| {
+        answer(reader, &[&sent[0], &sent[2], &sent[1], &sent[1]]);
+    });
+    assert_eq!(found, Faults { lost: 1, doubled: 1, reordered: 1, ..Faults::default() });
+}
+
+#[test]
+fn a_cut_message_is_stray_and_lost() {
+    let found = faults(|reader, mut sent| {
+        sent[3].truncate(20);
+        answer(reader, &sent.iter().collect::<Vec<_>>());
+    });
+    assert_eq!(found, Faults { lost: 1, stray: 1, ..Faults::default() });
+}
+
+#[test]
+fn a_closed_connection_is_a_reconnect() {
+    let found = faults(|reader, _| reader.shutdown(Shutdown::Both).expect("open"));
+    assert_eq!(found, Faults { lost: 4, reconnects: 1, ..Faults::default() });
+}
+
+#[test]
+fn a_wrong_answer_is_an_error() {
+    let found = faults(|reader, _| {
+        let wrong = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n";
+        reader.write_all(wrong).expect("sent");
+    });
+    assert_eq!(found, Faults { lost: 4, errors: 1, ..Faults::default() });
+}

@@ -1,0 +1,121 @@
+//! What a run found, for machines and for people.
+
+use crate::{
+    check::Faults,
+    dialect::Dialect,
+    histogram::Percentiles,
+    process::{Tree, now_ns, own_cpu_seconds},
+};
+use anyhow::Result;
+use serde::Serialize;
+use std::fmt::{self, Display};
+
+/// Above this share of a core the generator is the limit.
+const BUSY: f64 = 0.9;
+
+#[derive(Serialize)]
+pub struct Report {
+    pub scenario: &'static str,
+    pub dialect: Dialect,
+    /// Readers.
+    pub clients: usize,
+    pub payload_bytes: u32,
+    pub load: Option<Load>,
+    pub memory: Option<Memory>,
+    pub faults: Faults,
+    pub first_error: Option<String>,
+    pub ok: bool,
+}
+
+/// Of the measured time.
+#[derive(Serialize)]
+pub struct Load {
+    pub seconds: f64,
+    pub published: u64,
+    pub deliveries: u64,
+    pub deliveries_per_second: f64,
+    pub server_cpu_us_per_delivery: Option<f64>,
+    /// Of one core.
+    pub server_cpu_share: Option<f64>,
+    pub generator_cpu_us_per_delivery: f64,
+    pub generator_cpu_share: f64,
+    pub latency_us: Percentiles,
+    /// With a rate: how late the generator itself was.
+    pub lateness_us: Option<Percentiles>,
+}
+
+/// Bytes of the server's memory (PSS) for each client, over what it took before
+/// the first one.
+#[derive(Serialize)]
+pub struct Memory {
+    pub parked: f64,
+    pub after_a_message: f64,
+    pub after_leaving: f64,
+    /// Altogether, before the first one.
+    pub server_before: u64,
+}
+
+/// Clocks at one moment.
+pub struct Moment {
+    ns: u64,
+    server: Option<f64>,
+    own: f64,
+}
+
+impl Moment {
+    pub fn now(server: Option<Tree>) -> Result<Self> {
+        let server = server.map(|tree| tree.cpu_seconds()).transpose()?;
+        Ok(Self { ns: now_ns(), server, own: own_cpu_seconds() })
+    }
+
+    /// What passed since: seconds, the server's CPU seconds and our own.
+    pub fn since(&self, earlier: &Self) -> (f64, Option<f64>, f64) {
+        let server = self.server.zip(earlier.server).map(|(now, then)| now - then);
+        ((self.ns - earlier.ns) as f64 / 1e9, server, self.own - earlier.own)
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} ({} clients):", self.scenario, self.dialect, self.clients)?;
+        if let Some(load) = &self.load {
+            let latency = &load.latency_us;
+            match load.server_cpu_us_per_delivery {
+                Some(cpu) => write!(f, " {cpu:.2} µs of the server's CPU per delivery,")?,
+                None => write!(f, " (no --server-pid)")?,
+            }
+            write!(
+                f,
+                " {:.0} deliveries/s, latency p50 {:.0} p99 {:.0} max {:.0} µs; generator {:.2} µs, {:.2} of a core",
+                load.deliveries_per_second,
+                latency.p50,
+                latency.p99,
+                latency.max,
+                load.generator_cpu_us_per_delivery,
+                load.generator_cpu_share,
+            )?;
+            if load.generator_cpu_share > BUSY {
+                write!(f, "\nwarning: the generator was the limit: the rate says nothing")?;
+            }
+        }
+        if let Some(memory) = &self.memory {
+            write!(
+                f,
+                " {:.0} bytes parked, {:.0} after a message, {:.0} after leaving",
+                memory.parked, memory.after_a_message, memory.after_leaving,
+            )?;
+        }
+        if !self.ok {
+            let Faults { lost, doubled, reordered, stray, errors, reconnects } = self.faults;
+            write!(
+                f,
+                "\nFAILED: {lost} lost, {doubled} doubled, {reordered} reordered, {stray} stray, \
+                 {errors} errors, {reconnects} reconnects"
+            )?;
+        }
+        if let Some(error) = &self.first_error {
+            write!(f, "\nthe first wrong answer: {error}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,312 @@
+//! The scenarios: who reads, who publishes, what is measured.
+
+use crate::{
+    args::{Args, Scenario},
+    check::Stream,
+    dialect::{Dialect, Speaker},
+    engine::Engine,
+    net::Conn,
+    parts::{Lane, Reader, Target},
+    process::{Tree, now_ns},
+    report::{Load, Memory, Moment, Report},
+};
+use anyhow::{Context, Result, bail};
+use std::time::Duration;
+
+/// Publishers of the park scenario: it is not about speed.
+const PARK_LANES: u32 = 16;
+
+/// After this the polls of a setup are parked.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// How long a mailbox lives that nobody reads, in a body of the bench plugin.
+const IDLE_LINGER_MS: u64 = 3_600_000;
+
+/// A run while it is set up.
+struct Setup<'a> {
+    args: &'a Args,
+    speaker: Speaker,
+    engine: Engine,
+    /// In all names, so that nothing is left of an earlier run.
+    run: u32,
+    /// Connected and opened; they poll when all are.
+    readers: Vec<Reader>,
+    tree: Option<Tree>,
+}
+
+/// Runs what the arguments say.
+pub fn run(args: &Args) -> Result<Report> {
+    let tree = args.server_pid.map(Tree::new).transpose()?;
+    // Two runs at the same nanosecond modulo 2^32 do not follow each other.
+    let run = now_ns() as u32;
+    let speaker = Speaker {
+        dialect: args.dialect,
+        host: args.server.to_string(),
+        app: args.app.clone(),
+        publish_key: args.publish_key.clone(),
+        wait: args.wait,
+    };
+    let engine = Engine::new(args.server, args.dialect, run)?;
+    let setup = Setup { args, speaker, engine, run, readers: Vec::new(), tree };
+    match args.scenario {
+        Scenario::Park { clients, settle } => setup.park(clients, settle),
+        Scenario::Broadcast { members } => setup.broadcast(members),
+        Scenario::Direct { mailboxes, window, rate, idle } => {
+            setup.direct(mailboxes, window.min(mailboxes), rate, idle)
+        }
+        Scenario::Chat { rooms, members } => setup.chat(rooms, members),
+    }
+}
+
+impl Setup<'_> {
+    fn name(&self, what: &str, nth: u32) -> String {
+        format!("{what}{nth}-{:08x}", self.run)
+    }
+
+    /// A connection that the server has accepted.
+    fn conn(&self, nth: u32) -> Result<Conn> {
+        Conn::open(self.args.server, nth as usize)
+    }
+
+    fn lanes(&mut self, count: u32) -> Result<()> {
+        for nth in 0..count {
+            let conn = self.conn(nth)?;
+            self.engine.add_lane(Lane::new(conn))?;
+        }
+        Ok(())
+    }
+
+    /// Opens a mailbox; its key.
+    fn open(&self, conn: &mut Conn, body: &str) -> Result<String> {
+        let dialect = self.args.dialect;
+        let key = conn.ask(&self.speaker.open(body), |answer| {
+            if dialect == Dialect::Nchan {
+                return Ok(String::new());
+            }
+            if answer.status != 201 {
+                bail!("an open got {}: {}", answer.status, answer.text());
+            }
+            let reply: serde_json::Value = serde_json::from_slice(answer.body)?;
+            Ok(reply["key"].as_str().context("no key in the answer to an open")?.to_owned())
+        })?;
+        key.with_context(|| format!("app {:?}", self.args.app))
+    }
+
+    /// A reader of the mailbox (or channel) `name`; its key.
+    fn reader(&mut self, name: &str, body: &str, what: Place) -> Result<String> {
+        let mut conn = self.conn(self.readers.len() as u32)?;
+        let key = self.open(&mut conn, body)?;
+        let (poll, position) = self.speaker.poll(name, &key);
+        let Place { address, first_target, streams, own, lane } = what;
+        let streams = (0..streams).map(|_| Stream::default()).collect();
+        self.readers.push(Reader {
+            conn,
+            poll,
+            position,
+            address,
+            first_target,
+            streams,
+            own,
+            lane,
+            gone: false,
+        });
+        Ok(key)
+    }
+
+    /// All poll; over when they are parked.
+    fn start(&mut self) -> Result<()> {
+        for reader in std::mem::take(&mut self.readers) {
+            self.engine.add_reader(reader)?;
+        }
+        self.engine.run_for(QUIET)
+    }
+
+    /// Readers of a mailbox each, which lanes publish to in turn; their keys.
+    fn mailboxes(&mut self, count: u32, lanes: u32) -> Result<Vec<String>> {
+        let payload = self.args.payload as usize;
+        let mut keys = Vec::new();
+        for nth in 0..count {
+            let (name, lane) = (self.name("m", nth), (nth % lanes) as usize);
+            let place =
+                Place { address: nth, first_target: nth as usize, streams: 1, own: None, lane };
+            keys.push(self.reader(&name, &format!(r#"{{"name":"{name}"}}"#), place)?);
+            let parcel = self.speaker.publish(&name, payload);
+            self.engine.add_target(Target {
+                parcel,
+                lane,
+                to: nth,
+                stream: 0,
+                audience: 1,
+                sent: 0,
+            });
+        }
+        Ok(keys)
+    }
+
+    fn park(mut self, clients: u32, settle: u32) -> Result<Report> {
+        let Some(tree) = self.tree else { bail!("park is about memory: it needs --server-pid") };
+        let settle = Duration::from_secs(settle.into());
+        let lanes = PARK_LANES.min(clients);
+        self.lanes(lanes)?;
+        // What the first requests of all allocate is not the clients'.
+        let mut control = self.conn(0)?;
+        let name = self.name("first", 0);
+        let key = self.open(&mut control, &format!(r#"{{"name":"{name}"}}"#))?;
+        control.ask(&self.speaker.close(&name, &key), |_| ())?;
+        self.engine.run_for(QUIET)?;
+        let before = tree.pss_bytes()?;
+        let each = |now: u64| (now as f64 - before as f64) / f64::from(clients);
+
+        let keys = self.mailboxes(clients, lanes)?;
+        self.start()?;
+        self.engine.run_for(settle)?;
+        let parked = each(tree.pss_bytes()?);
+
+        self.engine.allow_round()?;
+        self.engine.finish()?;
+        self.engine.run_for(settle)?;
+        let after_a_message = each(tree.pss_bytes()?);
+
+        self.engine.leaving = true;
+        for (nth, key) in keys.iter().enumerate() {
+            let close = self.speaker.close(&self.name("m", nth as u32), key);
+            control.ask(&close, |_| ())?;
+        }
+        self.engine.run_for(QUIET)?;
+        self.engine.faults.errors += self.engine.readers_left() as u64;
+        let report = self.report("park", None);
+        self.engine.hang_up();
+        self.engine.run_for(settle)?;
+        let after_leaving = each(tree.pss_bytes()?);
+        let memory = Memory { parked, after_a_message, after_leaving, server_before: before };
+        Ok(Report { memory: Some(memory), ..report })
+    }
+
+    fn broadcast(mut self, members: u32) -> Result<Report> {
+        self.lanes(1)?;
+        let group = self.name("g", 0);
+        for nth in 0..members {
+            let name = self.name("m", nth);
+            // With nchan the channel is the group.
+            let read = if self.args.dialect.echoes() { &group } else { &name };
+            let body = format!(r#"{{"name":"{name}","groups":["{group}"]}}"#);
+            let place = Place { address: 0, first_target: 0, streams: 1, own: None, lane: 0 };
+            self.reader(read, &body, place)?;
+        }
+        let parcel = self.speaker.publish_group(&group, self.args.payload as usize);
+        let audience = members.into();
+        self.engine.add_target(Target { parcel, lane: 0, to: 0, stream: 0, audience, sent: 0 });
+        self.start()?;
+        self.measure("broadcast", None)
+    }
+
+    fn direct(
+        mut self,
+        mailboxes: u32,
+        window: u32,
+        rate: Option<u32>,
+        idle: u32,
+    ) -> Result<Report> {
+        self.lanes(window)?;
+        let mut control = self.conn(0)?;
+        for nth in 0..idle {
+            let name = self.name("idle", nth);
+            let body = format!(r#"{{"name":"{name}","linger_ms":{IDLE_LINGER_MS}}}"#);
+            self.open(&mut control, &body)?;
+        }
+        self.mailboxes(mailboxes, window)?;
+        self.start()?;
+        self.measure("direct", rate)
+    }
+
+    fn chat(mut self, rooms: u32, members: u32) -> Result<Report> {
+        let echoes = self.args.dialect.echoes();
+        self.lanes(rooms)?;
+        let payload = self.args.payload as usize;
+        for room in 0..rooms {
+            let (group, lane) = (self.name("r", room), room as usize);
+            for member in 0..members {
+                let nick = self.name("u", room * members + member);
+                let place = Place {
+                    address: room,
+                    first_target: (room * members) as usize,
+                    streams: members as usize,
+                    own: (!echoes).then_some(member as usize),
+                    lane,
+                };
+                let read = if echoes { &group } else { &nick };
+                let body = format!(r#"{{"nick":"{nick}","room":"{group}"}}"#);
+                let key = self.reader(read, &body, place)?;
+                let parcel = self.speaker.say(&group, &nick, &key, payload);
+                let audience = u64::from(members) - u64::from(!echoes);
+                let stream = member as u16;
+                self.engine.add_target(Target {
+                    parcel,
+                    lane,
+                    to: room,
+                    stream,
+                    audience,
+                    sent: 0,
+                });
+            }
+        }
+        // Nobody has read yet that the others came: that is read now.
+        self.start()?;
+        self.measure("chat", None)
+    }
+
+    /// Warms up, measures, and waits for what is on its way.
+    fn measure(mut self, scenario: &'static str, rate: Option<u32>) -> Result<Report> {
+        match rate {
+            Some(rate) => self.engine.set_pace(rate),
+            None => self.engine.allow(u64::MAX)?,
+        }
+        self.engine.run_for(Duration::from_secs(self.args.warmup.into()))?;
+        self.engine.clear();
+        let start = Moment::now(self.tree)?;
+        self.engine.run_for(Duration::from_secs(self.args.seconds.into()))?;
+        let (seconds, server, own) = Moment::now(self.tree)?.since(&start);
+        let counted = &self.engine.counted;
+        let deliveries = counted.deliveries;
+        let each = |cpu: f64| cpu * 1e6 / deliveries.max(1) as f64;
+        let load = Load {
+            seconds,
+            published: counted.published,
+            deliveries,
+            deliveries_per_second: deliveries as f64 / seconds,
+            server_cpu_us_per_delivery: server.map(each),
+            server_cpu_share: server.map(|cpu| cpu / seconds),
+            generator_cpu_us_per_delivery: each(own),
+            generator_cpu_share: own / seconds,
+            latency_us: counted.latency.percentiles(),
+            lateness_us: rate.map(|_| counted.lateness.percentiles()),
+        };
+        self.engine.drain()?;
+        Ok(self.report(scenario, Some(load)))
+    }
+
+    fn report(&self, scenario: &'static str, load: Option<Load>) -> Report {
+        let faults = self.engine.faults();
+        let idle = load.as_ref().is_some_and(|load| load.deliveries == 0);
+        Report {
+            scenario,
+            dialect: self.args.dialect,
+            clients: self.engine.readers(),
+            payload_bytes: self.args.payload,
+            load,
+            memory: None,
+            faults,
+            first_error: self.engine.first_error.clone(),
+            ok: faults.none() && !idle,
+        }
+    }
+}
+
+/// Where a reader stands in the accounts; see [`Reader`].
+struct Place {
+    address: u32,
+    first_target: usize,
+    streams: usize,
+    own: Option<usize>,
+    lane: usize,
+}
