@@ -30,6 +30,8 @@ export class Connection {
   #hurry = () => {}
 
   constructor(options) {
+    // Elsewhere than in a page there is no origin to be relative to.
+    if (!options.baseUrl && !globalThis.location) throw new TypeError('connect: baseUrl is needed outside of a page')
     this.#options = { wait: 25, timeout: 10_000, retryMin: 500, retryMax: 15_000, reclaim: 120_000, ...options }
     this.#url = `${options.baseUrl ?? ''}/${encodeURIComponent(options.app)}/mailboxes`
     this.#storageKey = options.storageKey ?? `cometbox:${this.#url}`

@@ -42,11 +42,9 @@ pub(crate) fn settings<T: DeserializeOwned + 'static>(text: &str) -> Result<T, S
     if is_unit::<T>() {
         return match text {
             "{}" => serde_json::from_str("null").map_err(|error| error.to_string()),
-            _ => {
-                Err("this plugin takes no settings; settings of an app go to each of its plugins \
-                      that has none of its own, and {} is none"
-                    .into())
-            }
+            _ => Err("this plugin takes no settings: remove `settings` from its app in the \
+                      configuration, or give it settings of its own that are empty"
+                .into()),
         };
     }
     serde_json::from_str(text).map_err(|error| format!("settings: {error}"))

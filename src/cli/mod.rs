@@ -67,7 +67,7 @@ enum Command {
 #[derive(clap::Args)]
 struct ConfigFile {
     /// The configuration; paths in it are relative to it
-    #[arg(long = "config", short, value_name = "FILE", default_value = "cometbox.toml")]
+    #[arg(long = "config", short = 'c', value_name = "FILE", default_value = "cometbox.toml")]
     path: PathBuf,
 }
 

@@ -41,6 +41,7 @@ pub(super) fn check(path: &Path) -> anyhow::Result<()> {
                 Source::Folder(dir) => match build::component_of(&dir) {
                     Ok(file) => file,
                     Err(missing) => {
+                        broken += 1;
                         println!("{missing}");
                         continue;
                     }
@@ -58,7 +59,7 @@ pub(super) fn check(path: &Path) -> anyhow::Result<()> {
         }
     }
     if broken > 0 {
-        bail!("{}: {broken} of the plugins do not load", path.display());
+        bail!("{}: plugins that do not load: {broken}", path.display());
     }
     println!("{}: ok", path.display());
     Ok(())

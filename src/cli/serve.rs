@@ -163,11 +163,13 @@ struct Bound {
 
 impl Bound {
     async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let public = bind(&config.listen).await?;
+        let public =
+            bind(&config.listen).await.context("--listen, or `listen` in the configuration")?;
         let url = banner::local_url(public.local_addr()?);
         let (mut admin, mut admin_url) = (None, None);
         if let Some(address) = &config.admin {
-            let listener = bind(address).await.context("admin")?;
+            let listener =
+                bind(address).await.context("`admin` in the configuration (\"\" turns it off)")?;
             admin_url = Some(banner::local_url(listener.local_addr()?));
             admin = Some(listener);
         }

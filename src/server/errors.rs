@@ -56,9 +56,10 @@ pub(super) fn refusal(mailbox: &str, refusal: Refusal) -> ErrorBody {
             body.id = Some(id);
             body
         }
-        Refusal::NotReady => {
-            ErrorBody::new(Code::Overloaded, "the plugins of this app are not loaded yet")
-        }
+        Refusal::NotReady => ErrorBody::new(
+            Code::Overloaded,
+            "the plugins of this app are not loaded yet; if this lasts, the gateway's log says why",
+        ),
         Refusal::Limit { what, limit } => ErrorBody::new(
             Code::Overloaded,
             format!("the app's limit of {limit} {what} is reached; try again later"),

@@ -8,3 +8,4 @@ mod plugins;
 mod sim;
 mod support;
 mod tidy;
+mod transcripts;

@@ -29,7 +29,8 @@ fn sources_of(folders: &[&str]) -> Vec<(String, String)> {
 
 #[test]
 fn files_stay_under_500_lines() {
-    for (path, text) in sources_of(&["src", "guest-sdk", "plugins", "tests", "examples", "benches"]) {
+    for (path, text) in sources_of(&["src", "guest-sdk", "plugins", "tests", "examples", "benches"])
+    {
         assert!(text.lines().count() <= 500, "{path}: split it by responsibility");
     }
 }

@@ -48,7 +48,7 @@ pub fn component(folder: &'static str) -> PathBuf {
 
 /// A running gateway. Killed when dropped.
 pub struct Gateway {
-    child: Child,
+    process: Process,
     pub addr: SocketAddr,
     pub admin: SocketAddr,
     log: Arc<Mutex<String>>,
@@ -97,6 +97,8 @@ impl Gateway {
             .spawn()
             .expect("the binary was built for this test");
         let stderr = child.stderr.take().expect("it is piped");
+        // From here on it ends with the test, also if it does not start.
+        let mut process = Process(child);
         let log = Arc::new(Mutex::new(String::new()));
         let into = log.clone();
         std::thread::spawn(move || {
@@ -115,9 +117,9 @@ impl Gateway {
             let found = address(&text, "listening on http://")
                 .zip(address(&text, "health and metrics on http://"));
             if let Some((addr, admin)) = found {
-                return Self { child, addr, admin, log, _dir: dir };
+                return Self { process, addr, admin, log, _dir: dir };
             }
-            let has_ended = child.try_wait().expect("it is our child").is_some();
+            let has_ended = process.0.try_wait().expect("it is our child").is_some();
             assert!(!has_ended && started.elapsed() < PATIENCE, "does not start:\n{text}");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -151,7 +153,7 @@ impl Gateway {
 
     /// SIGTERM, as an operator stops it.
     pub fn terminate(&self) {
-        let id = self.child.id().to_string();
+        let id = self.process.0.id().to_string();
         let kill = Command::new("kill").arg(id).status().expect("there is a kill");
         assert!(kill.success());
     }
@@ -161,7 +163,7 @@ impl Gateway {
         let mut status = None;
         eventually(
             || {
-                status = self.child.try_wait().expect("it is our child");
+                status = self.process.0.try_wait().expect("it is our child");
                 status.is_some()
             },
             "the gateway ends",
@@ -170,11 +172,14 @@ impl Gateway {
     }
 }
 
-impl Drop for Gateway {
+/// A child that is killed when dropped.
+struct Process(Child);
+
+impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
