@@ -3,7 +3,7 @@
 use super::BuildError;
 use std::{fs, path::Path};
 
-/// Longest name of a crate, in bytes (what crates.io takes).
+/// Longest name of a crate, in bytes (what registries take).
 const MAX_NAME_BYTES: usize = 64;
 
 /// Names that cargo refuses for a crate: Rust's words, and crates of its own.
