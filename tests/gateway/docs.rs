@@ -1,6 +1,6 @@
 //! What the documents say is so.
 
-use crate::support::{Gateway, crates, eventually, project};
+use crate::support::{BINARY, Gateway, crates, eventually, project};
 use std::{fs, process::Command};
 
 fn read(path: &str) -> String {
@@ -76,4 +76,33 @@ fn the_readmes_plugin_does_what_it_says() {
     assert_eq!(client.post(&one, r#"{"hey":1}"#).status, 204);
     assert_eq!(client.get(&format!("{one}&wait=0")).status, 204, "no echo");
     assert_eq!(client.get(&format!("{other}&wait=0")).json()["messages"][0]["data"]["hey"], 1);
+}
+
+/// The block as a reader would paste it, but for the compiler's line, the ports
+/// and the folder.
+#[test]
+fn the_readmes_way_to_production_works() {
+    let steps = block(&read("README.md"), "## In production", "sh");
+    let mut steps: Vec<&str> = steps.lines().collect();
+    assert_eq!(steps.remove(0), "cargo build --release");
+    assert_eq!(steps.pop(), Some("target/release/cometbox serve --config cometbox.toml"));
+    for step in steps {
+        let arguments = step.strip_prefix("target/release/cometbox ").expect("it is ours");
+        let mut command = Command::new(BINARY);
+        let output = command.args(arguments.split(' ')).current_dir(project("")).output();
+        let output = output.expect("the binary was built for this test");
+        assert!(output.status.success(), "{step}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let config = read("cometbox.toml")
+        .lines()
+        .filter(|line| !line.starts_with("listen") && !line.starts_with("admin"))
+        .map(|line| line.to_owned() + "\n")
+        .collect::<String>()
+        .replace("\"plugins/", &format!("\"{}/", project("plugins").display()))
+        .replace("\"examples\"", &format!("{:?}", project("examples").display().to_string()));
+    let mut gateway = Gateway::start(&config);
+    let opened = gateway.client().post("/quotes/mailboxes", r#"{"watch":["IBM"]}"#);
+    assert_eq!(opened.status, 201, "{opened:?}");
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
 }

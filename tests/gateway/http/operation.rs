@@ -118,7 +118,7 @@ fn going_down_answers_what_is_held_and_cuts_nothing() {
     running.send_raw(b"POST /lab/mailboxes HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n");
     gateway.until("cometbox_connections", 22);
     let started = Instant::now();
-    gateway.terminate();
+    gateway.signal("TERM");
     for reader in &mut held {
         let response = reader.receive().expect("a held read is answered");
         assert_eq!(response.status, 204);
@@ -141,7 +141,7 @@ fn going_down_does_not_wait_for_ever() {
     stuck.send_raw(b"POST /lab/mailboxes HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n");
     gateway.until("cometbox_connections", 1);
     let started = Instant::now();
-    gateway.terminate();
+    gateway.signal("TERM");
     assert!(gateway.wait().success());
     assert!(started.elapsed() >= Duration::from_millis(900));
     assert!(gateway.log().contains("did not finish in time"));
@@ -183,4 +183,17 @@ fn mistakes_in_the_configuration_are_explained() {
     assert!(!success && stderr.contains(cases[0].1), "{stderr}");
     let (stderr, success) = run("check", &app);
     assert!(success, "{stderr}");
+}
+
+#[test]
+fn a_hangup_reloads_all_plugins_and_cuts_nothing() {
+    let gateway = start("");
+    let mut client = gateway.client();
+    let key = client.open("ann");
+    client.send("GET", &format!("/lab/mailboxes/ann?wait=20&key={key}"), &[], b"");
+    gateway.until_held(1);
+    gateway.signal("HUP");
+    gateway.until("cometbox_plugins_version{app=\"lab\"}", 2);
+    gateway.client().publish_to("ann", "1");
+    assert_eq!(client.receive().expect("the read was held over the reload").status, 200);
 }

@@ -151,10 +151,10 @@ impl Gateway {
         self.until("cometbox_held_reads{app=\"lab\"}", count);
     }
 
-    /// SIGTERM, as an operator stops it.
-    pub fn terminate(&self) {
+    /// Sends it a signal, such as TERM, as an operator does.
+    pub fn signal(&self, name: &str) {
         let id = self.process.0.id().to_string();
-        let kill = Command::new("kill").arg(id).status().expect("there is a kill");
+        let kill = Command::new("kill").args(["-s", name, &id]).status().expect("there is a kill");
         assert!(kill.success());
     }
 
