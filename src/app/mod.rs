@@ -306,9 +306,12 @@ impl App {
             let _gate = self.gate.read();
             self.core().tick(now.mono, &mut fx);
         }
-        let is_behind = self.run_backlog(now, &mut fx);
+        self.run_backlog(now, &mut fx);
         *out = fx.answers;
         let core = self.core();
+        // Looked at under the core's lock: another call that leaves notices
+        // either did so before, or finds out below that it has to wake us.
+        let is_behind = !self.backlog.lock().is_empty();
         let next = if is_behind { now.mono } else { core.next_deadline() };
         self.waits_for.store(next, Relaxed);
         next
