@@ -9,8 +9,8 @@ mod load;
 
 use crate::{
     core::{
-        AccessError, Address, Answer, ConnId, Core, CoreLimits, Effects, Key, MailboxLimits,
-        Message, Millis, Name, Notice, Payload, Polled, SendReport, Totals,
+        AccessError, Address, Answer, ConnId, Core, CoreLimits, Effects, Key, MailboxId,
+        MailboxLimits, Message, Millis, Name, Notice, Payload, Polled, SendReport, Totals,
     },
     plugin::{OpenRequest, Plugin, PluginLimits, Reads},
 };
@@ -198,8 +198,8 @@ impl App {
     /// Slow and failed calls have cost much not long ago: the shell should run
     /// this app's events one at a time, so that they cannot occupy every thread.
     #[must_use]
-    pub fn is_suspect(&self, now: Now) -> bool {
-        now.mono < self.suspect_until.load(Relaxed)
+    pub fn is_suspect(&self, now: Millis) -> bool {
+        now < self.suspect_until.load(Relaxed)
     }
 
     /// A client asks for a mailbox; `key` will open it.
@@ -273,9 +273,9 @@ impl App {
     }
 
     /// The connection of a held read is gone.
-    pub fn detach(&self, now: Now, name: &str, conn: ConnId) {
+    pub fn detach(&self, now: Now, mailbox: MailboxId, conn: ConnId) {
         let mut core = self.core();
-        core.detach(now.mono, name, conn);
+        core.detach(now.mono, mailbox, conn);
         self.wake_ticker(core.next_deadline());
     }
 
@@ -352,7 +352,7 @@ impl App {
             let Some(notice) = self.backlog.lock().pop_front() else { return false };
             self.run_notice(now, &notice, fx);
             self.backlog.lock().append(&mut fx.notices);
-            if self.is_suspect(now) {
+            if self.is_suspect(now.mono) {
                 break; // the ticker takes turns with the app's other events
             }
         }

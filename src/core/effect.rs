@@ -1,6 +1,6 @@
 //! What the core asks the shell to do.
 
-use super::{Batch, ConnId, PluginName, Session};
+use super::{Batch, ConnId, MailboxId, PluginName, Session};
 
 /// Why a mailbox closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,8 +64,8 @@ pub struct Effects {
 pub enum Polled {
     /// There is something; the read is over.
     Ready(Batch),
-    /// It is held; an [`Answer`] will come for its connection.
-    Held,
+    /// It is held by this mailbox; an [`Answer`] will come for its connection.
+    Held(MailboxId),
     /// Nothing, and it did not want to wait.
     Nothing,
 }

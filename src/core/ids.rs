@@ -37,7 +37,9 @@ impl Name {
         Ok(Self(text.into()))
     }
 
-    fn check(text: &str) -> Result<(), BadName> {
+    /// # Errors
+    /// If the text breaks one of the rules of [`Name`].
+    pub fn check(text: &str) -> Result<(), BadName> {
         if text.is_empty() {
             Err(BadName::Empty)
         } else if text.len() > MAX_NAME_BYTES {

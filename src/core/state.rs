@@ -1,10 +1,9 @@
 //! The state of one app and what can be done to it.
 
 use super::{
-    AccessError, Answer, ConnId, CoreLimits, Effects, Key, Millis, Name, Notice, Polled, Session,
-    Totals, Version,
+    AccessError, Answer, ConnId, CoreLimits, Effects, Key, MailboxId, Millis, Name, Notice, Polled,
+    Session, Totals, Version,
     closed::ClosedMemory,
-    ids::MailboxId,
     mailbox::{Mailbox, Reader},
     table::{Named, Table},
     timers::{Alarms, PluginTimer},
@@ -189,7 +188,7 @@ impl Core {
                 let until = now.saturating_add(wait_ms);
                 mailbox.reader = Some(Reader { conn, cursor, until });
                 self.totals.held += 1;
-                Polled::Held
+                Polled::Held(MailboxId { slot, serial: mailbox.serial })
             }
         };
         self.arm(slot);
@@ -197,9 +196,10 @@ impl Core {
     }
 
     /// The connection of a held read is gone.
-    pub fn detach(&mut self, now: Millis, name: &str, conn: ConnId) {
-        if let Some(slot) = self.mailboxes.find(name)
-            && self.mailboxes[slot].reader.is_some_and(|reader| reader.conn == conn)
+    pub fn detach(&mut self, now: Millis, mailbox: MailboxId, conn: ConnId) {
+        let slot = mailbox.slot;
+        if let Some(mailbox) = self.mailboxes.get(slot).filter(|m| m.serial == mailbox.serial)
+            && mailbox.reader.is_some_and(|reader| reader.conn == conn)
         {
             self.end_read(slot, now);
             self.arm(slot);

@@ -102,7 +102,7 @@ impl World {
         match self.poll(mailbox, cursor, 0).0 {
             Ok(Polled::Ready(batch)) => show_batch(&batch),
             Ok(Polled::Nothing) => "nothing".into(),
-            Ok(Polled::Held) => "held".into(),
+            Ok(Polled::Held(_)) => "held".into(),
             Err(error) => format!("{error:?}"),
         }
     }
@@ -120,10 +120,10 @@ impl World {
         (polled, show(&fx))
     }
 
-    fn hold(&mut self, mailbox: &str, cursor: u64) -> ConnId {
+    fn hold(&mut self, mailbox: &str, cursor: u64) -> (MailboxId, ConnId) {
         let (polled, _) = self.poll(mailbox, cursor, 25_000);
-        assert!(matches!(polled, Ok(Polled::Held)), "{polled:?}");
-        ConnId(self.conns)
+        let Ok(Polled::Held(mailbox)) = polled else { panic!("{polled:?}") };
+        (mailbox, ConnId(self.conns))
     }
 
     /// Lets time pass, a deadline at a time, and tells what happened when.
@@ -190,7 +190,7 @@ fn messages_wait_and_come_again_until_a_cursor_confirms_them() {
 #[test]
 fn a_held_read_gets_all_messages_of_a_commit_at_once() {
     let mut world = World::new(&["ann"]);
-    let conn = world.hold("ann", 0).0;
+    let conn = world.hold("ann", 0).1.0;
     let send = |data| Action::Send { to: to(&["ann"], &[], &[]), message: text(data) };
     let (_, fx) = world.act(vec![send("a"), send("b")]);
     assert_eq!(show(&fx), [format!("{conn}: 2=1:a,2:b")]);
@@ -286,12 +286,12 @@ fn a_short_ttl_is_not_blocked_by_a_long_one_before_it() {
 #[test]
 fn a_newer_reader_displaces_the_older() {
     let mut world = World::new(&["ann"]);
-    let first = world.hold("ann", 0).0;
+    let (ann, first) = world.hold("ann", 0);
     let (polled, told) = world.poll("ann", 0, 25_000);
-    assert!(matches!(polled, Ok(Polled::Held)));
-    assert_eq!(told, [format!("{first}: displaced")]);
+    assert!(matches!(polled, Ok(Polled::Held(_))));
+    assert_eq!(told, [format!("{}: displaced", first.0)]);
     // The displaced connection going away changes nothing for the new one.
-    world.core.detach(world.now, "ann", ConnId(first));
+    world.core.detach(world.now, ann, first);
     assert_eq!(world.core.totals().held, 1);
 }
 
@@ -302,9 +302,10 @@ fn presence_is_about_mailboxes_not_requests() {
     assert_eq!(told, ["attached ann"]);
     assert_eq!(world.pass(1_000), ["1000: 1: nothing"]);
     world.pass(GRACE_MS - 1);
-    let (_, told) = world.poll("ann", 0, 1_000);
+    let (polled, told) = world.poll("ann", 0, 1_000);
     assert_eq!(told, [""; 0], "the gap between two reads is no absence");
-    world.core.detach(world.now, "ann", ConnId(2));
+    let Ok(Polled::Held(ann)) = polled else { panic!("{polled:?}") };
+    world.core.detach(world.now, ann, ConnId(2));
     let told = world.pass(LINGER_MS);
     assert_eq!(
         told,
@@ -325,7 +326,7 @@ fn never_read_mailboxes_expire_without_a_detach() {
 #[test]
 fn closing_answers_the_reader_and_is_remembered_for_the_key() {
     let mut world = World::new(&["ann", "bob"]);
-    let conn = world.hold("ann", 0).0;
+    let conn = world.hold("ann", 0).1.0;
     let close =
         Action::Close { mailbox: name("ann"), cause: CloseCause::Plugin, reason: "kicked".into() };
     let last = Action::Send { to: to(&["ann"], &[], &[]), message: text("bye") };
@@ -363,7 +364,7 @@ fn paced_mailboxes_get_no_more_than_they_asked_for() {
         world.send(to(&["ann"], &[], &[]), text(data));
     }
     assert_eq!(world.read("ann", 3), "5=4:d,5:e");
-    let conn = world.hold("ann", 5).0;
+    let conn = world.hold("ann", 5).1.0;
     assert_eq!(world.pass(1_000), [format!("1000: {conn}: 6=6:f")]);
 }
 

@@ -12,9 +12,10 @@ pub(super) fn reply(gateway: &Gateway, method: &Method, path: &str) -> Reply {
     match path {
         "/healthz" => health(gateway),
         "/metrics" => match gateway.metrics.text(gateway) {
-            Ok(text) => {
-                Reply::content("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
-            }
+            Ok(text) => Reply::content(
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                text.into_bytes(),
+            ),
             Err(std::fmt::Error) => {
                 let error = ErrorBody::new(Code::PluginFailed, "the metrics cannot be written");
                 Reply::error(&error, Format::Json)

@@ -1,9 +1,14 @@
 //! What all connections share.
 
-use super::{clock::Clock, conn::Conns, dev::DevSite, hosted::HostedApp, metrics::Metrics};
+use super::full::Site;
+use super::{
+    clock::Clock, dev::DevSite, front::Front, full::Conns, hosted::HostedApp, metrics::Metrics,
+    readers::Readers,
+};
 use crate::config::{Config, CorsConfig, HttpConfig};
 use std::{
     collections::BTreeMap,
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -18,7 +23,9 @@ pub struct Gateway {
     cors: CorsConfig,
     dev: Option<DevSite>,
     pub(super) metrics: Metrics,
+    /// Connections that hyper reads.
     pub(super) conns: Conns,
+    readers: Arc<Readers>,
     stopping: AtomicBool,
 }
 
@@ -27,21 +34,27 @@ impl Gateway {
     /// `cometbox dev` serves beside them.
     ///
     /// # Errors
-    /// If the system gives no random numbers.
-    pub fn new(config: &Config, dev: Option<DevSite>) -> Result<Arc<Self>, getrandom::Error> {
+    /// If the system gives no random numbers or no epoll instance.
+    pub fn new(config: &Config, dev: Option<DevSite>) -> io::Result<Arc<Self>> {
         let clock = Clock::start();
+        let readers = Readers::new(clock, &config.cors)?;
+        let mut metrics = Metrics::new();
         let mut apps = BTreeMap::new();
         for app in &config.apps {
-            apps.insert(app.name.clone(), HostedApp::new(app, clock)?);
+            let requests = metrics.requests_of(&app.name);
+            let hosted = HostedApp::new(app, clock, readers.clone(), requests)?;
+            apps.insert(app.name.clone(), hosted);
         }
+        metrics.watch(apps.values().cloned().collect());
         Ok(Arc::new(Self {
             clock,
-            metrics: Metrics::new(apps.values().cloned().collect()),
+            metrics,
             apps,
             http: config.http.clone(),
             cors: config.cors.clone(),
             dev,
             conns: Conns::new(clock),
+            readers,
             stopping: AtomicBool::new(false),
         }))
     }
@@ -76,6 +89,15 @@ impl Gateway {
         self.dev.as_ref()
     }
 
+    pub(super) fn front(&self) -> &Front {
+        &self.readers.front
+    }
+
+    /// Connections of clients and backends.
+    pub(super) fn connections(&self) -> usize {
+        self.front().count() + self.conns.count(Site::Public)
+    }
+
     /// New requests are refused, held ones are answered.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
@@ -89,6 +111,7 @@ impl Gateway {
         // First this, so that the answers to held reads say that the
         // connection ends with them.
         self.conns.finish_all();
+        self.front().stop();
         self.release_held();
     }
 

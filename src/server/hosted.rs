@@ -1,21 +1,25 @@
 //! The shell's side of one app.
 
-use super::{clock::Clock, held::HeldReads};
+use super::{clock::Clock, metrics::Requests, readers::Readers};
 use crate::{
     app::{Answers, App, Now},
     config::AppConfig,
-    core::{ConnId, Key, Millis},
+    core::{ConnId, Key, MailboxId, Millis},
 };
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+
+/// Room for more answers than this is not kept for a thread's next call.
+const KEPT_ANSWERS: usize = 4096;
 
 /// An app with the reads it holds. All calls into an [`App`] go through
 /// [`HostedApp::call`], which delivers the answers that came out.
 pub struct HostedApp {
     app: Arc<App>,
     clock: Clock,
-    pub(super) held: HeldReads,
+    pub(super) readers: Arc<Readers>,
+    requests: Requests,
     /// What the events of a suspect app take in turns.
     turn: Semaphore,
     alarm: Arc<Notify>,
@@ -29,7 +33,12 @@ impl HostedApp {
     ///
     /// # Errors
     /// If the system gives no random numbers.
-    pub fn new(config: &AppConfig, clock: Clock) -> Result<Arc<Self>, getrandom::Error> {
+    pub(super) fn new(
+        config: &AppConfig,
+        clock: Clock,
+        readers: Arc<Readers>,
+        requests: Requests,
+    ) -> Result<Arc<Self>, getrandom::Error> {
         let alarm = Arc::new(Notify::new());
         let ring = alarm.clone();
         let seed = getrandom::u64()?;
@@ -37,7 +46,8 @@ impl HostedApp {
         Ok(Arc::new(Self {
             app,
             clock,
-            held: HeldReads::default(),
+            readers,
+            requests,
             turn: Semaphore::new(1),
             alarm,
             publish_keys: config.publish_keys.clone(),
@@ -53,18 +63,31 @@ impl HostedApp {
     /// One call into the app: swaps, opens, publishes, … Afterwards the held
     /// reads that it answered are on their way.
     pub fn call<T>(&self, call: impl FnOnce(&App, Now, &mut Answers) -> T) -> T {
-        let mut answers = Answers::new();
+        thread_local! {
+            static ANSWERS: Cell<Answers> = const { Cell::new(Answers::new()) };
+        }
+        let mut answers = ANSWERS.take();
         let result = call(&self.app, self.clock.now(), &mut answers);
-        self.deliver(answers);
+        self.readers.deliver(&mut answers);
+        if answers.capacity() <= KEPT_ANSWERS {
+            ANSWERS.set(answers);
+        }
         result
     }
 
     /// Answers held reads: for those who call the app directly, and not through
     /// [`HostedApp::call`].
-    pub fn deliver(&self, answers: Answers) {
-        for (conn, answer) in answers {
-            self.held.answer(conn, answer);
-        }
+    pub fn deliver(&self, mut answers: Answers) {
+        self.readers.deliver(&mut answers);
+    }
+
+    pub(super) fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// Its events are to take turns, see [`HostedApp::turn`].
+    pub(super) fn takes_turns(&self) -> bool {
+        self.app.is_suspect(self.clock.mono_ms())
     }
 
     #[must_use]
@@ -76,13 +99,13 @@ impl HostedApp {
     /// plugin overran its time: such calls take turns, so that a looping
     /// plugin occupies one thread and not all.
     pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        if !self.app.is_suspect(self.clock.now()) {
+        if !self.takes_turns() {
             return None;
         }
         self.turn.acquire().await.ok()
     }
 
-    pub(super) fn detach(&self, mailbox: &str, conn: ConnId) {
+    pub(super) fn detach(&self, mailbox: MailboxId, conn: ConnId) {
         self.app.detach(self.clock.now(), mailbox, conn);
     }
 

@@ -1,7 +1,11 @@
 //! What Prometheus is told.
 
-use super::{gateway::Gateway, hosted::HostedApp, http::Site};
-use crate::{app::EventKind, core::Totals, plugin::FailureKind};
+use super::{gateway::Gateway, hosted::HostedApp, routes::Endpoint};
+use crate::{
+    app::EventKind,
+    core::{Answer, Totals},
+    plugin::FailureKind,
+};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text},
@@ -26,7 +30,7 @@ struct RequestLabels {
 }
 
 impl Metrics {
-    pub(super) fn new(apps: Vec<Arc<HostedApp>>) -> Self {
+    pub(super) fn new() -> Self {
         let mut registry = Registry::with_prefix("cometbox");
         let requests = Family::<RequestLabels, Counter>::default();
         let help = "Requests answered, by app, route and status";
@@ -40,13 +44,22 @@ impl Metrics {
             "Open connections of clients and backends",
             connections.clone(),
         );
-        registry.register_collector(Box::new(AppMetrics(apps)));
         Self { registry, requests, turned_away, connections }
     }
 
-    /// A request was answered. `app` is none if it was about no app.
-    pub(super) fn request(&self, app: Option<String>, route: &'static str, status: u16) {
-        self.requests.get_or_create(&RequestLabels { app, route, status }).inc();
+    /// What the apps count themselves is read from them.
+    pub(super) fn watch(&mut self, apps: Vec<Arc<HostedApp>>) {
+        self.registry.register_collector(Box::new(AppMetrics(apps)));
+    }
+
+    /// The counters of an app's requests.
+    pub(super) fn requests_of(&self, app: &str) -> Requests {
+        Requests::new(app, self.requests.clone())
+    }
+
+    /// A request that is about no app was answered.
+    pub(super) fn request(&self, route: &'static str, status: u16) {
+        self.requests.get_or_create(&RequestLabels { app: None, route, status }).inc();
     }
 
     pub(super) fn turned_away(&self) {
@@ -55,10 +68,61 @@ impl Metrics {
 
     /// All of them, as `OpenMetrics` text.
     pub(super) fn text(&self, gateway: &Gateway) -> Result<String, fmt::Error> {
-        self.connections.set(i64::try_from(gateway.conns.count(Site::Public)).unwrap_or(i64::MAX));
+        self.connections.set(i64::try_from(gateway.connections()).unwrap_or(i64::MAX));
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
         Ok(out)
+    }
+}
+
+/// Counts the requests of an app.
+pub(super) struct Requests {
+    app: String,
+    all: Family<RequestLabels, Counter>,
+    /// The counters of what is usual, so that nothing has to be looked up.
+    batches: Counter,
+    empty: Counter,
+    sent: Counter,
+    published: Counter,
+}
+
+impl Requests {
+    fn new(app: &str, all: Family<RequestLabels, Counter>) -> Self {
+        let of = |route, status| {
+            all.get_or_create_owned(&RequestLabels { app: Some(app.to_owned()), route, status })
+        };
+        Self {
+            batches: of("read", 200),
+            empty: of("read", 204),
+            sent: of("send", 204),
+            published: of("publish", 200),
+            app: app.to_owned(),
+            all,
+        }
+    }
+
+    /// A read was answered.
+    pub(super) fn read(&self, answer: &Answer) {
+        match answer {
+            Answer::Batch(_) => self.batches.inc(),
+            Answer::Nothing => self.empty.inc(),
+            Answer::Displaced => self.other("read", 409),
+            Answer::Closed { .. } => self.other("read", 410),
+        };
+    }
+
+    /// A request was answered with a reply.
+    pub(super) fn reply(&self, endpoint: &Endpoint<'_>, status: u16) {
+        match (endpoint, status) {
+            (Endpoint::Send(_), 204) => self.sent.inc(),
+            (Endpoint::Publish, 200) => self.published.inc(),
+            _ => self.other(endpoint.name(), status),
+        };
+    }
+
+    fn other(&self, route: &'static str, status: u16) -> u64 {
+        let app = Some(self.app.clone());
+        self.all.get_or_create(&RequestLabels { app, route, status }).inc()
     }
 }
 

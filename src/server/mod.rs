@@ -1,22 +1,24 @@
 //! The shell: sockets, HTTP, held reads, health and metrics, shutdown.
 //!
-//! A request's way: [`listener`] (one task per connection) → [`http`] (hyper's
-//! types end here) → [`routes`] (the protocol) → [`hosted`] (one app; every
-//! call into it delivers the answers that came out) → [`held`] (reads that
-//! wait) → [`reply`] and back.
+//! A request's way: [`listener`] → [`front`] (or [`full`], where it is no plain
+//! one) → [`ask`] (what its head comes to) → [`routes`] (the protocol) →
+//! [`hosted`] (one app; every call into it delivers the answers that came out)
+//! → [`readers`] (whoever waits for one) → [`http1`] and the socket.
 
 mod admin;
+pub mod ask;
 mod clock;
-mod conn;
 mod cors;
 pub mod dev;
 mod errors;
+pub mod front;
+mod full;
 mod gateway;
-mod held;
 mod hosted;
-mod http;
+mod http1;
 mod listener;
 mod metrics;
+mod readers;
 pub mod reply;
 pub mod routes;
 
@@ -25,7 +27,6 @@ pub use dev::DevSite;
 pub use gateway::Gateway;
 pub use hosted::HostedApp;
 
-use self::http::Site;
 use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -51,18 +52,22 @@ pub async fn run(gateway: Arc<Gateway>, listeners: Listeners, shutdown: impl Fut
     }
     tasks.spawn(sweep(gateway.clone()));
     if let Some(admin) = listeners.admin {
-        tasks.spawn(listener::accept(gateway.clone(), admin, Site::Admin));
+        tasks.spawn(listener::accept_admin(gateway.clone(), admin));
     }
+    let _threads = match front::start(&gateway) {
+        Ok(threads) => threads,
+        Err(error) => return tracing::error!(%error, "cannot start the threads that serve"),
+    };
     tokio::select! {
-        () = listener::accept(gateway.clone(), listeners.public, Site::Public) => {}
+        () = listener::accept(gateway.clone(), listeners.public) => {}
         () = shutdown => {}
     }
     // The public listener is closed by now, the other tasks still run.
-    tracing::info!(connections = gateway.conns.count(Site::Public), "shutting down");
+    tracing::info!(connections = gateway.connections(), "shutting down");
     gateway.stop();
     let grace = Duration::from_secs(gateway.http().shutdown_grace_s);
     if tokio::time::timeout(grace, no_connections(&gateway)).await.is_err() {
-        let connections = gateway.conns.count(Site::Public);
+        let connections = gateway.connections();
         tracing::warn!(connections, "some requests did not finish in time");
     }
 }
@@ -71,11 +76,12 @@ async fn sweep(gateway: Arc<Gateway>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         gateway.conns.sweep(gateway.http());
+        gateway.front().sweep(gateway.http());
     }
 }
 
 async fn no_connections(gateway: &Gateway) {
-    while gateway.conns.count(Site::Public) > 0 {
+    while gateway.connections() > 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

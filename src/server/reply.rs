@@ -1,20 +1,26 @@
 //! An answer, before it is HTTP of some version.
 
-use crate::transport::{self, Code, ErrorBody, Format};
-use bytes::Bytes;
+use crate::{
+    core::{Answer, Batch},
+    transport::{self, Code, ErrorBody, Format},
+};
 use std::borrow::Cow;
+
+use super::errors;
 
 /// How long a client that got 503 is asked to wait, in seconds.
 const RETRY_AFTER_S: &str = "1";
 
-/// An answer.
+/// An answer. Headers that every answer has (its length, its type, whether it
+/// may be stored) are fields, so that most answers have no list of headers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reply {
     pub status: u16,
     /// None if there is no body.
     pub content_type: Option<&'static str>,
-    pub body: Bytes,
-    /// Beside what HTTP itself wants.
+    pub body: Cow<'static, [u8]>,
+    pub cache_control: &'static str,
+    /// Others.
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// The connection ends with this answer.
     pub close: bool,
@@ -27,8 +33,9 @@ impl Reply {
         Self {
             status,
             content_type: None,
-            body: Bytes::new(),
-            headers: vec![NO_STORE],
+            body: Cow::Borrowed(&[]),
+            cache_control: NO_STORE,
+            headers: Vec::new(),
             close: false,
         }
     }
@@ -38,6 +45,23 @@ impl Reply {
         let mut body = Vec::with_capacity(256);
         write(format, &mut body);
         Self { content_type: Some(format.content_type()), body: body.into(), ..Self::empty(status) }
+    }
+
+    /// The answer to a read.
+    #[must_use]
+    pub fn answer(answer: &Answer, format: Format) -> Self {
+        match answer {
+            Answer::Batch(batch) => Self::batch(batch, format),
+            Answer::Nothing => Self::empty(204),
+            Answer::Displaced => Self::error(&errors::displaced(), format),
+            Answer::Closed { cause, reason } => {
+                Self::error(&errors::closed(cause.as_str(), reason.clone()), format)
+            }
+        }
+    }
+
+    fn batch(batch: &Batch, format: Format) -> Self {
+        Self::encoded(200, format, |format, out| transport::batch(format, batch, out))
     }
 
     /// An error of the protocol.
@@ -55,13 +79,12 @@ impl Reply {
 
     /// Something that is not of the protocol, such as a page.
     #[must_use]
-    pub fn content(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+    pub fn content(content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Self {
         Self {
-            status: 200,
             content_type: Some(content_type),
             body: body.into(),
-            headers: vec![("cache-control", Cow::Borrowed("no-cache"))],
-            close: false,
+            cache_control: "no-cache",
+            ..Self::empty(200)
         }
     }
 
@@ -76,34 +99,6 @@ impl Reply {
         self.close = true;
         self
     }
-
-    /// As HTTP/1.1, for the places where no HTTP library is at work (any more).
-    /// The connection ends with it.
-    #[must_use]
-    pub fn to_http1(&self) -> Bytes {
-        use std::fmt::Write;
-        let reason = http::StatusCode::from_u16(self.status)
-            .ok()
-            .and_then(|status| status.canonical_reason())
-            .unwrap_or("Error");
-        let mut head = format!("HTTP/1.1 {} {reason}\r\nconnection: close\r\n", self.status);
-        if let Some(content_type) = self.content_type {
-            head.push_str("content-type: ");
-            head.push_str(content_type);
-            head.push_str("\r\n");
-        }
-        for (name, value) in &self.headers {
-            head.push_str(name);
-            head.push_str(": ");
-            head.push_str(value);
-            head.push_str("\r\n");
-        }
-        // Writing into a String does not fail.
-        let _ = write!(head, "content-length: {}\r\n\r\n", self.body.len());
-        let mut bytes = head.into_bytes();
-        bytes.extend_from_slice(&self.body);
-        bytes.into()
-    }
 }
 
-const NO_STORE: (&str, Cow<'static, str>) = ("cache-control", Cow::Borrowed("no-store"));
+pub(super) const NO_STORE: &str = "no-store";

@@ -1,59 +1,45 @@
 //! The protocol's requests, whatever HTTP they came by.
 //!
 //! [`find`] says what a method and a path mean; [`Route::takes_body`] whether
-//! its body is wanted; [`run`] does it. A read that is held comes back as a
-//! [`Hold`], to be awaited when everything else of the request is gone.
+//! its body is wanted; [`run_now`] or [`run`] does it. Of a read that is held
+//! nothing is kept but its mailbox's id: the answer comes for its connection.
 
 use super::{
+    ask::Ask,
     errors,
     gateway::Gateway,
-    held::HeldRead,
     hosted::{HostedApp, random_key},
     reply::Reply,
 };
 use crate::{
     app::Refusal,
-    core::{Answer, Batch, Key, Name, Polled},
+    core::{Answer, ConnId, Key, MailboxId, Name, Polled},
     plugin::OpenRequest,
-    transport::{self, Code, ErrorBody, Format, PublishResult},
+    transport::{self, Code, ErrorBody, Publication, PublishResult},
 };
-use http::Method;
 use percent_encoding::percent_decode_str;
-use std::{net::IpAddr, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
-/// What a route looks at of a request.
-pub struct Request<'a> {
-    /// Without the question mark.
-    pub query: Option<&'a str>,
-    pub authorization: Option<&'a str>,
-    pub content_type: Option<&'a str>,
-    /// From the `Accept` header.
-    pub format: Format,
-    /// All headers whose values are text, names in lower case; asked for by an
-    /// open alone.
-    pub headers: &'a (dyn Fn() -> Vec<(String, String)> + Send + Sync),
-    /// Empty unless the route takes one.
-    pub body: &'a [u8],
-    pub peer: IpAddr,
-}
+/// After so many items of a batch others get a turn.
+const ITEMS_PER_TURN: usize = 32;
 
 /// What a request asks for.
-pub struct Route {
+pub struct Route<'a> {
     pub app: Arc<HostedApp>,
-    pub endpoint: Endpoint,
+    pub endpoint: Endpoint<'a>,
 }
 
-/// The requests of the protocol.
+/// The requests of the protocol; those about a mailbox with its name.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Endpoint {
+pub enum Endpoint<'a> {
     Open,
-    Read(Name),
-    Send(Name),
-    Close(Name),
+    Read(Cow<'a, str>),
+    Send(Cow<'a, str>),
+    Close(Cow<'a, str>),
     Publish,
 }
 
-impl Endpoint {
+impl Endpoint<'_> {
     /// As metrics call it.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -67,41 +53,39 @@ impl Endpoint {
     }
 }
 
-impl Route {
+impl Route<'_> {
     #[must_use]
     pub fn takes_body(&self) -> bool {
         matches!(self.endpoint, Endpoint::Open | Endpoint::Send(_) | Endpoint::Publish)
     }
+
+    /// Whether it should not run in a place where others wait for it: it has to
+    /// wait itself, or it can take long.
+    #[must_use]
+    pub fn is_slow(&self, body: &[u8]) -> bool {
+        self.app.takes_turns() || self.endpoint == Endpoint::Publish && is_batch(body)
+    }
+}
+
+/// Whether a publish has an array of items, in either format.
+fn is_batch(body: &[u8]) -> bool {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    matches!(first, Some(b'[' | 0x90..=0x9f | 0xdc | 0xdd))
 }
 
 /// How a request ends.
 pub enum Outcome {
     Reply(Reply),
-    Hold(Hold),
+    /// Of a read.
+    Answer(Answer),
+    /// A read is held by this mailbox; the answer comes for its connection.
+    Held(MailboxId),
 }
 
-/// A held read.
-pub struct Hold {
-    read: HeldRead,
-    format: Format,
-}
-
-impl Hold {
-    /// Waits for the answer. Dropping it means that the client went away.
-    pub async fn reply(self) -> Reply {
-        match self.read.await {
-            Answer::Batch(batch) => batch_reply(&batch, self.format),
-            Answer::Nothing => Reply::empty(204),
-            Answer::Displaced => Reply::error(&errors::displaced(), self.format),
-            Answer::Closed { cause, reason } => {
-                Reply::error(&errors::closed(cause.as_str(), reason), self.format)
-            }
-        }
+impl Outcome {
+    fn of(result: Result<Reply, ErrorBody>, ask: &Ask<'_>) -> Self {
+        Self::Reply(result.unwrap_or_else(|error| Reply::error(&error, ask.format())))
     }
-}
-
-fn batch_reply(batch: &Batch, format: Format) -> Reply {
-    Reply::encoded(200, format, |format, out| transport::batch(format, batch, out))
 }
 
 /// Why there is no route.
@@ -125,7 +109,7 @@ pub fn is_ours(path: &str) -> bool {
 ///
 /// # Errors
 /// If there is no such app, path or method, or the mailbox's name is none.
-pub fn find(gateway: &Gateway, method: &Method, path: &str) -> Result<Route, NoRoute> {
+pub fn find<'a>(gateway: &Gateway, method: &str, path: &'a str) -> Result<Route<'a>, NoRoute> {
     let mut parts = path.strip_prefix('/').unwrap_or(path).split('/');
     let app = parts.next().unwrap_or_default();
     let place = match (parts.next(), parts.next(), parts.next()) {
@@ -141,7 +125,7 @@ pub fn find(gateway: &Gateway, method: &Method, path: &str) -> Result<Route, NoR
     let Some(app) = gateway.app(app) else {
         return Err(NoRoute::new(Code::NotFound, format!("no app {app:?} here")));
     };
-    let endpoint = match (&place, method.as_str()) {
+    let endpoint = match (&place, method) {
         (Place::Mailboxes, "POST") => Endpoint::Open,
         (Place::Publish, "POST") => Endpoint::Publish,
         (Place::Mailbox(name), "GET") => Endpoint::Read(mailbox_name(name)?),
@@ -176,112 +160,154 @@ impl NoRoute {
     }
 }
 
-fn mailbox_name(encoded: &str) -> Result<Name, NoRoute> {
+fn mailbox_name(encoded: &str) -> Result<Cow<'_, str>, NoRoute> {
     let text = percent_decode_str(encoded).decode_utf8().map_err(|_| {
         NoRoute::new(Code::BadName, "the mailbox's name is not UTF-8 once percent-decoded")
     })?;
-    Name::parse(&text).map_err(|error| NoRoute::new(Code::BadName, error.to_string()))
+    match Name::check(&text) {
+        Ok(()) => Ok(text),
+        Err(error) => Err(NoRoute::new(Code::BadName, error.to_string())),
+    }
 }
 
-/// Does what the request asks for.
-pub async fn run(gateway: &Gateway, route: &Route, request: Request<'_>) -> Outcome {
+/// Does what the request asks for, at once. `conn` is who gets the answer to a
+/// read that comes to be held.
+pub fn run_now(
+    gateway: &Gateway,
+    route: &Route<'_>,
+    ask: &Ask<'_>,
+    body: &[u8],
+    conn: ConnId,
+) -> Outcome {
     let app = &route.app;
-    let format = request.format;
-    let result = match &route.endpoint {
-        Endpoint::Read(name) => match read(gateway, app, name, &request).await {
-            Ok(outcome) => return outcome,
-            Err(error) => Err(error),
-        },
-        Endpoint::Open => open(app, &request).await,
-        Endpoint::Send(name) => send(app, name, &request).await,
-        Endpoint::Close(name) => close(app, name, &request).await,
-        Endpoint::Publish => publish(gateway, app, &request).await,
-    };
-    Outcome::Reply(result.unwrap_or_else(|error| Reply::error(&error, format)))
+    match &route.endpoint {
+        Endpoint::Read(name) => read(gateway, app, name, ask, conn)
+            .unwrap_or_else(|error| Outcome::Reply(Reply::error(&error, ask.format()))),
+        Endpoint::Open => Outcome::of(open(app, ask, body), ask),
+        Endpoint::Send(name) => Outcome::of(send(app, name, ask, body), ask),
+        Endpoint::Close(name) => Outcome::of(close(app, name, ask), ask),
+        Endpoint::Publish => {
+            let results = publications(gateway, app, ask, body)
+                .and_then(|items| items.iter().map(|item| publish_one(app, item)).collect());
+            Outcome::of(results.map(|results: Vec<_>| published(ask, &results)), ask)
+        }
+    }
 }
 
-async fn open(app: &HostedApp, request: &Request<'_>) -> Result<Reply, ErrorBody> {
+/// The same for a [`Route::is_slow`] request: waits for the app's turn, and
+/// gives others theirs between the items of a batch.
+pub async fn run(
+    gateway: &Gateway,
+    route: &Route<'_>,
+    ask: &Ask<'_>,
+    body: &[u8],
+    conn: ConnId,
+) -> Outcome {
+    if route.endpoint == Endpoint::Publish {
+        return Outcome::of(publish(gateway, &route.app, ask, body).await, ask);
+    }
+    let _turn = route.app.turn().await;
+    run_now(gateway, route, ask, body, conn)
+}
+
+fn open(app: &HostedApp, ask: &Ask<'_>, body: &[u8]) -> Result<Reply, ErrorBody> {
     let open = OpenRequest {
-        body: transport::decode_body(request.content_type, request.body)?,
-        headers: (request.headers)(),
-        peer: request.peer.to_string(),
+        body: transport::decode_body(ask.content_type, body)?,
+        headers: (ask.headers)(),
+        peer: ask.peer.to_string(),
     };
     let key = random_key().map_err(|_| errors::no_random())?;
-    let _turn = app.turn().await;
     let opened = app
         .call(|app, now, out| app.open(now, key, &open, out))
         .map_err(|refusal| errors::refusal("", refusal))?;
     let key = transport::encode_key(&key);
-    Ok(Reply::encoded(201, request.format, |format, out| {
+    Ok(Reply::encoded(201, ask.format(), |format, out| {
         let reply = opened.reply.as_ref();
         transport::opened(format, &opened.mailbox, &key, opened.cursor, reply, out);
     }))
 }
 
-async fn read(
+fn read(
     gateway: &Gateway,
-    app: &Arc<HostedApp>,
-    name: &Name,
-    request: &Request<'_>,
+    app: &HostedApp,
+    name: &str,
+    ask: &Ask<'_>,
+    conn: ConnId,
 ) -> Result<Outcome, ErrorBody> {
-    let query = transport::read_query(request.query)?;
-    let key = mailbox_key(name, request, query.key)?;
+    let query = transport::read_query(ask.query)?;
+    let key = mailbox_key(name, ask, query.key)?;
     let wait_ms = query.wait_s.map_or(app.max_wait_ms, |wait_s| {
         // More than allowed is taken as what is allowed: a read that ends early
         // with 204 is nothing special.
         wait_s.saturating_mul(1000).min(app.max_wait_ms)
     });
-    let _turn = app.turn().await;
-    let held = HeldRead::new(app.clone(), name.as_str());
-    let conn = held.conn();
     let polled = app
-        .call(|app, now, out| app.poll(now, name.as_str(), key, query.cursor, wait_ms, conn, out));
-    let polled = match polled {
-        Ok(Polled::Held) => {
+        .call(|app, now, out| app.poll(now, name, key, query.cursor, wait_ms, conn, out))
+        .map_err(|error| errors::access(name, error))?;
+    Ok(match polled {
+        Polled::Ready(batch) => Outcome::Answer(Answer::Batch(batch)),
+        Polled::Nothing => Outcome::Answer(Answer::Nothing),
+        Polled::Held(mailbox) => {
             if gateway.is_stopping() {
                 // This read may have come after the others were let go.
                 gateway.release_held();
             }
-            return Ok(Outcome::Hold(Hold { read: held, format: request.format }));
+            Outcome::Held(mailbox)
         }
-        other => other,
-    };
-    held.forget();
-    match polled.map_err(|error| errors::access(name.as_str(), error))? {
-        Polled::Ready(batch) => Ok(Outcome::Reply(batch_reply(&batch, request.format))),
-        Polled::Nothing | Polled::Held => Ok(Outcome::Reply(Reply::empty(204))),
-    }
+    })
 }
 
-async fn send(app: &HostedApp, name: &Name, request: &Request<'_>) -> Result<Reply, ErrorBody> {
-    let key = mailbox_key(name, request, transport::key_query(request.query)?)?;
-    let data = transport::decode_body(request.content_type, request.body)?;
-    let _turn = app.turn().await;
+fn send(app: &HostedApp, name: &str, ask: &Ask<'_>, body: &[u8]) -> Result<Reply, ErrorBody> {
+    let key = mailbox_key(name, ask, transport::key_query(ask.query)?)?;
+    let data = transport::decode_body(ask.content_type, body)?;
     let reply = app
-        .call(|app, now, out| app.message(now, name.as_str(), key, &data, out))
-        .map_err(|refusal| errors::refusal(name.as_str(), refusal))?;
+        .call(|app, now, out| app.message(now, name, key, &data, out))
+        .map_err(|refusal| errors::refusal(name, refusal))?;
     Ok(match reply {
         None => Reply::empty(204),
-        Some(reply) => Reply::encoded(200, request.format, |format, out| {
+        Some(reply) => Reply::encoded(200, ask.format(), |format, out| {
             transport::reply(format, &reply, out);
         }),
     })
 }
 
-async fn close(app: &HostedApp, name: &Name, request: &Request<'_>) -> Result<Reply, ErrorBody> {
-    let key = mailbox_key(name, request, transport::key_query(request.query)?)?;
-    let _turn = app.turn().await;
-    app.call(|app, now, out| app.close(now, name.as_str(), key, out))
-        .map_err(|error| errors::access(name.as_str(), error))?;
+fn close(app: &HostedApp, name: &str, ask: &Ask<'_>) -> Result<Reply, ErrorBody> {
+    let key = mailbox_key(name, ask, transport::key_query(ask.query)?)?;
+    app.call(|app, now, out| app.close(now, name, key, out))
+        .map_err(|error| errors::access(name, error))?;
     Ok(Reply::empty(204))
 }
 
 async fn publish(
     gateway: &Gateway,
     app: &HostedApp,
-    request: &Request<'_>,
+    ask: &Ask<'_>,
+    body: &[u8],
 ) -> Result<Reply, ErrorBody> {
-    let key = request.authorization.and_then(transport::bearer).unwrap_or_default();
+    let items = publications(gateway, app, ask, body)?;
+    let mut results = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        // Anew for each: a batch must not hold a thread while its plugin runs
+        // over its time again and again.
+        let turn = app.turn().await;
+        let result = publish_one(app, item);
+        if turn.is_some() || (index + 1) % ITEMS_PER_TURN == 0 {
+            drop(turn);
+            tokio::task::yield_now().await;
+        }
+        results.push(result?);
+    }
+    Ok(published(ask, &results))
+}
+
+/// What a publish has in it, if it may publish.
+fn publications(
+    gateway: &Gateway,
+    app: &HostedApp,
+    ask: &Ask<'_>,
+    body: &[u8],
+) -> Result<Vec<Publication>, ErrorBody> {
+    let key = ask.authorization.and_then(transport::bearer).unwrap_or_default();
     match app.may_publish(key) {
         Some(true) => {}
         Some(false) => {
@@ -297,40 +323,27 @@ async fn publish(
             ));
         }
     }
-    let max_items = gateway.http().max_batch_items;
-    let items = transport::decode_publish(request.content_type, request.body, max_items)?;
-    let mut results: Vec<PublishResult> = Vec::with_capacity(items.len());
-    for (index, item) in items.iter().enumerate() {
-        // Anew for each: a batch must not hold a thread while its plugin runs
-        // over its time again and again.
-        let turn = app.turn().await;
-        let result = app.call(|app, now, out| app.publish(now, &item.to, &item.message, out));
-        if turn.is_some() {
-            drop(turn);
-            tokio::task::yield_now().await;
-        }
-        match result {
-            Err(refusal @ Refusal::NotReady) if index == 0 => {
-                return Err(errors::refusal("", refusal));
-            }
-            result => results.push(result.map_err(|refusal| errors::refusal("", refusal))),
-        }
+    transport::decode_publish(ask.content_type, body, gateway.http().max_batch_items)
+}
+
+/// What became of one item. An app that is not ready refuses all of them; it
+/// does not stop being ready once it is.
+fn publish_one(app: &HostedApp, item: &Publication) -> Result<PublishResult, ErrorBody> {
+    match app.call(|app, now, out| app.publish(now, &item.to, &item.message, out)) {
+        Err(refusal @ Refusal::NotReady) => Err(errors::refusal("", refusal)),
+        result => Ok(result.map_err(|refusal| errors::refusal("", refusal))),
     }
-    Ok(Reply::encoded(200, request.format, |format, out| {
-        transport::results(format, &results, out);
-    }))
+}
+
+fn published(ask: &Ask<'_>, results: &[PublishResult]) -> Reply {
+    Reply::encoded(200, ask.format(), |format, out| transport::results(format, results, out))
 }
 
 /// The key that a request brings, in its header or in its URL.
-fn mailbox_key(
-    name: &Name,
-    request: &Request<'_>,
-    in_query: Option<&str>,
-) -> Result<Key, ErrorBody> {
-    request
-        .authorization
+fn mailbox_key(name: &str, ask: &Ask<'_>, in_query: Option<&str>) -> Result<Key, ErrorBody> {
+    ask.authorization
         .and_then(transport::bearer)
         .or(in_query)
         .and_then(transport::decode_key)
-        .ok_or_else(|| errors::wrong_key(name.as_str()))
+        .ok_or_else(|| errors::wrong_key(name))
 }

@@ -4,9 +4,8 @@ mod pages;
 
 use super::reply::Reply;
 use crate::transport::{Code, ErrorBody, Format};
-use bytes::Bytes;
 use http::Method;
-use std::{path::PathBuf, sync::Arc};
+use std::{borrow::Cow, path::PathBuf, sync::Arc};
 
 /// Shows on a page that a build failed or a new version is live.
 const OVERLAY_JS: &str = include_str!("overlay.js");
@@ -49,6 +48,6 @@ impl DevSite {
 }
 
 /// In dev every page is as it is on disk now.
-fn fresh(content_type: &'static str, body: impl Into<Bytes>) -> Reply {
-    Reply { content_type: Some(content_type), body: body.into(), ..Reply::empty(200) }
+fn fresh(content_type: &'static str, body: impl Into<Vec<u8>>) -> Reply {
+    Reply { content_type: Some(content_type), body: Cow::Owned(body.into()), ..Reply::empty(200) }
 }

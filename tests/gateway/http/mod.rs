@@ -3,6 +3,8 @@
 
 mod abort;
 mod formats;
+mod framing;
+mod front;
 mod limits;
 mod mailbox;
 mod operation;

@@ -1,6 +1,7 @@
 //! What a mailbox should do, written a second time as plainly as possible:
 //! vectors, no marks, no laziness. The world compares every answer with it.
 
+use cometbox::core::MailboxId;
 use std::collections::BTreeSet;
 
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Sent {
 
 #[derive(Clone, Debug)]
 pub struct Held {
+    /// What the core calls the mailbox; the model has no use for it.
+    pub mailbox: MailboxId,
     pub conn: u64,
     pub cursor: u64,
     pub until: u64,

@@ -239,8 +239,9 @@ impl World {
                 true
             }
             (Polled::Nothing, None) if wait_ms == 0 => false,
-            (Polled::Held, None) if wait_ms > 0 => {
-                mailbox.held = Some(Held { conn, cursor, until: now + wait_ms });
+            (Polled::Held(id), None) if wait_ms > 0 => {
+                let until = now + wait_ms;
+                mailbox.held = Some(Held { mailbox: id, conn, cursor, until });
                 false
             }
             (polled, expected) => panic!("{who} got {polled:?}, expected {expected:?}"),
@@ -413,7 +414,7 @@ impl World {
             && let Some(held) = mailbox.held.take()
         {
             mailbox.away_since = self.now;
-            self.app.detach(self.now(), who, ConnId(held.conn));
+            self.app.detach(self.now(), held.mailbox, ConnId(held.conn));
             self.note(format_args!("lost connection of {who}"));
         }
     }

@@ -4,7 +4,7 @@
 use super::PATIENCE;
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -54,6 +54,17 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
         stream.set_nodelay(true).expect("an open socket");
         Self { reader: BufReader::new(stream) }
+    }
+
+    /// The same connection once more, to send on while this one reads.
+    pub fn try_clone(&self) -> Self {
+        let stream = self.reader.get_ref().try_clone().expect("an open socket");
+        Self { reader: BufReader::new(stream) }
+    }
+
+    /// Closes one side of the connection, or both.
+    pub fn shutdown(&self, how: Shutdown) {
+        self.reader.get_ref().shutdown(how).expect("an open socket");
     }
 
     /// Sends bytes as they are. False: the connection is gone.

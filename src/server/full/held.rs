@@ -1,8 +1,7 @@
-//! Reads that are held: from a connection's number to whoever waits for its
-//! answer.
+//! Reads that tasks wait for: from a connection's number to the task.
 
-use super::hosted::HostedApp;
-use crate::core::{Answer, ConnId};
+use super::super::hosted::HostedApp;
+use crate::core::{Answer, ConnId, MailboxId};
 use parking_lot::Mutex;
 use slab::Slab;
 use std::{
@@ -11,9 +10,9 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// The held reads of one app.
+/// The reads that tasks hold, or are about to.
 #[derive(Default)]
-pub(super) struct HeldReads {
+pub(in super::super) struct HeldReads {
     slots: Mutex<Slots>,
 }
 
@@ -40,14 +39,15 @@ impl HeldReads {
     fn add(&self) -> ConnId {
         let mut slots = self.slots.lock();
         slots.serial = slots.serial.wrapping_add(1);
-        let serial = slots.serial;
+        // The highest bit marks the front's.
+        let serial = slots.serial & (u32::MAX >> 1);
         let index = slots.slab.insert(Slot { serial, state: State::Waiting(None) });
         ConnId(u64::from(serial) << 32 | index as u64)
     }
 
     /// Hands an answer to the read it is for. One that is gone gets nothing;
     /// its messages stay unconfirmed.
-    pub(super) fn answer(&self, conn: ConnId, answer: Answer) {
+    pub(in super::super) fn answer(&self, conn: ConnId, answer: Answer) {
         let mut slots = self.slots.lock();
         let Some(slot) = slots.get(conn) else { return };
         let before = std::mem::replace(&mut slot.state, State::Answered(answer));
@@ -80,30 +80,34 @@ fn index(conn: ConnId) -> usize {
     (conn.0 & u64::from(u32::MAX)) as usize
 }
 
-/// One held read: resolves to its answer. Dropping it before takes the
+/// One such read: resolves to its answer. Dropping it before takes the
 /// connection back from the mailbox, for its client has gone away.
-pub struct HeldRead {
+pub(super) struct HeldRead {
     app: Arc<HostedApp>,
-    mailbox: Box<str>,
+    /// None: it is not held yet.
+    mailbox: Option<MailboxId>,
     conn: ConnId,
 }
 
 impl HeldRead {
     /// To be made before the read starts, since its answer can come before the
     /// call that starts it returns.
-    pub(super) fn new(app: Arc<HostedApp>, mailbox: &str) -> Self {
-        let conn = app.held.add();
-        Self { app, mailbox: mailbox.into(), conn }
+    pub(super) fn new(app: Arc<HostedApp>) -> Self {
+        let conn = app.readers.held.add();
+        Self { app, mailbox: None, conn }
+    }
+
+    pub(super) fn app(&self) -> &Arc<HostedApp> {
+        &self.app
     }
 
     pub(super) fn conn(&self) -> ConnId {
         self.conn
     }
 
-    /// The read did not come to be held.
-    pub(super) fn forget(self) {
-        self.app.held.remove(self.conn);
-        // Dropped now, it finds no slot.
+    /// It came to be held.
+    pub(super) fn held_by(&mut self, mailbox: MailboxId) {
+        self.mailbox = Some(mailbox);
     }
 }
 
@@ -111,7 +115,7 @@ impl Future for HeldRead {
     type Output = Answer;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        let mut slots = self.app.held.slots.lock();
+        let mut slots = self.app.readers.held.slots.lock();
         let Some(slot) = slots.get(self.conn) else {
             // Polled again after its answer, which nobody does.
             return Poll::Pending;
@@ -133,8 +137,10 @@ impl Future for HeldRead {
 
 impl Drop for HeldRead {
     fn drop(&mut self) {
-        if self.app.held.remove(self.conn) {
-            self.app.detach(&self.mailbox, self.conn);
+        if self.app.readers.held.remove(self.conn)
+            && let Some(mailbox) = self.mailbox
+        {
+            self.app.detach(mailbox, self.conn);
         }
     }
 }

@@ -4,9 +4,12 @@
 //! costs a timer per request. So a connection notes its phase, and one sweep a
 //! second ends those that are over their time.
 
-use super::{clock::Clock, http::Site, reply::Reply};
+use super::{
+    super::{Gateway, clock::Clock, http1, reply::Reply},
+    Site,
+};
 use crate::{
-    config::HttpConfig,
+    config::{CorsConfig, HttpConfig},
     transport::{Code, ErrorBody, Format},
 };
 use bytes::{Buf, Bytes};
@@ -110,7 +113,7 @@ pub(super) struct Orders {
 }
 
 /// All connections.
-pub(super) struct Conns {
+pub(in super::super) struct Conns {
     clock: Clock,
     all: Mutex<Slab<Arc<Conn>>>,
     /// By site: an operator gets in when clients do not, and the other way
@@ -119,8 +122,8 @@ pub(super) struct Conns {
 }
 
 /// A place among all connections; given back when dropped.
-pub(super) struct Seat {
-    gateway: Arc<super::Gateway>,
+pub(in super::super) struct Seat {
+    gateway: Arc<Gateway>,
     site: Site,
     index: usize,
     pub conn: Arc<Conn>,
@@ -135,16 +138,16 @@ impl Drop for Seat {
 }
 
 impl Conns {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(in super::super) fn new(clock: Clock) -> Self {
         Self { clock, all: Mutex::default(), counts: Default::default() }
     }
 
-    pub(super) fn count(&self, site: Site) -> usize {
+    pub(in super::super) fn count(&self, site: Site) -> usize {
         self.counts[site as usize].load(Relaxed)
     }
 
     /// Takes a place for a new connection.
-    pub(super) fn seat(gateway: &Arc<super::Gateway>, site: Site) -> Seat {
+    pub(super) fn seat(gateway: &Arc<Gateway>, site: Site) -> Seat {
         let conns = &gateway.conns;
         let conn = Conn::new(conns.clock);
         let index = conns.all.lock().insert(conn.clone());
@@ -156,14 +159,14 @@ impl Conns {
         Seat { gateway: gateway.clone(), site, index, conn }
     }
 
-    pub(super) fn finish_all(&self) {
+    pub(in super::super) fn finish_all(&self) {
         for (_, conn) in &*self.all.lock() {
             conn.order(FINISH);
         }
     }
 
     /// Ends the connections that are over their time.
-    pub(super) fn sweep(&self, http: &HttpConfig) {
+    pub(in super::super) fn sweep(&self, http: &HttpConfig) {
         let now = self.clock.mono_ms();
         for (_, conn) in &*self.all.lock() {
             let (phase, since) = conn.phase_since();
@@ -179,19 +182,29 @@ impl Conns {
     }
 }
 
+/// The last answer on a connection, as bytes.
+pub(super) fn last_words(error: &ErrorBody) -> Bytes {
+    let mut bytes = Vec::new();
+    let reply = Reply::error(error, Format::Json).closing();
+    http1::reply(&mut bytes, &reply, &CorsConfig::default(), None);
+    bytes.into()
+}
+
 /// A socket that notes the phases of its connection, and says in JSON what
 /// hyper would say without a body.
 pub(super) struct Socket {
     tcp: TcpStream,
     conn: Arc<Conn>,
+    /// What was read of it before hyper got it.
+    before: Bytes,
     /// Goes out instead of hyper's own error.
     instead: Option<Bytes>,
     is_at_eof: bool,
 }
 
 impl Socket {
-    pub(super) fn new(tcp: TcpStream, conn: Arc<Conn>) -> Self {
-        Self { tcp, conn, instead: None, is_at_eof: false }
+    pub(super) fn new(tcp: TcpStream, before: Bytes, conn: Arc<Conn>) -> Self {
+        Self { tcp, conn, before, instead: None, is_at_eof: false }
     }
 
     pub(super) fn into_tcp(self) -> TcpStream {
@@ -223,7 +236,7 @@ impl Socket {
             ),
             _ => ErrorBody::new(Code::BadRequest, "this is no valid HTTP/1.1 request"),
         };
-        self.instead = Some(Reply::error(&error, Format::Json).to_http1());
+        self.instead = Some(last_words(&error));
         true
     }
 
@@ -245,9 +258,14 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
-        if buf.filled().len() == before {
+        let filled = buf.filled().len();
+        if self.before.is_empty() {
+            ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
+        } else {
+            let count = self.before.len().min(buf.remaining());
+            buf.put_slice(&self.before.split_to(count));
+        }
+        if buf.filled().len() == filled {
             self.is_at_eof = true;
         } else if self.conn.phase() == Phase::Idle {
             self.conn.enter(Phase::Head);

@@ -1,35 +1,30 @@
 //! From hyper's requests to ours, and back.
 
 use super::{
-    admin,
+    super::{
+        admin,
+        ask::{self, Ask, Plan},
+        cors::{self, Grant},
+        gateway::Gateway,
+        reply::Reply,
+        routes::{self, Outcome, Route},
+    },
+    Site,
     conn::{Conn, Phase},
-    cors, errors,
-    gateway::Gateway,
-    reply::Reply,
-    routes::{self, Hold, Outcome},
+    held::HeldRead,
 };
 use crate::{
-    config::HttpConfig,
+    config::{CorsConfig, HttpConfig},
     transport::{Code, ErrorBody, Format},
 };
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, Response,
     body::{Body, Incoming},
 };
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
-
-/// The JavaScript client.
-const CLIENT_JS: &str = include_str!("../../clients/js/cometbox.js");
-
-/// What a listener serves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Site {
-    Public,
-    Admin,
-}
+use std::{borrow::Cow, convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 /// One request.
 pub(super) async fn serve(
@@ -41,110 +36,118 @@ pub(super) async fn serve(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     conn.enter(Phase::Busy);
     let (parts, body) = request.into_parts();
-    let origin = cors::origin(gateway.cors(), &parts.headers);
-    let first = match site {
+    let (first, grant) = match site {
         Site::Admin => {
-            First::done("admin", admin::reply(&gateway, &parts.method, parts.uri.path()))
+            let reply = admin::reply(&gateway, &parts.method, parts.uri.path());
+            (First::Reply("admin", reply), None)
         }
-        Site::Public => answer(&gateway, peer, &parts, body).await,
+        Site::Public => {
+            let headers = || all_headers(&parts.headers);
+            let ask = ask(&parts, &headers, peer);
+            let grant = cors::grant(gateway.cors(), ask.origin);
+            (answer(&gateway, &parts, &ask, body).await, grant)
+        }
     };
     // A held read keeps nothing of its request: hyper would have to keep the
     // buffer that it came in.
     drop(parts);
-    let First { app, route, outcome } = first;
-    let mut reply = match outcome {
-        Outcome::Reply(reply) => reply,
-        Outcome::Hold(hold) => wait(hold, &gateway).await,
+    let mut reply = match first {
+        First::Reply(route, reply) => {
+            gateway.metrics.request(route, reply.status);
+            reply
+        }
+        First::Done(reply) => reply,
+        First::Held(read, format) => {
+            let app = read.app().clone();
+            let answer = read.await;
+            app.requests().read(&answer);
+            Reply::answer(&answer, format)
+        }
     };
-    gateway.metrics.request(app, route, reply.status);
-    if let Some(origin) = origin {
-        cors::mark(&mut reply, origin);
-    }
+    reply.close |= gateway.is_stopping();
     conn.enter(Phase::Answering);
-    Ok(response(reply))
-}
-
-async fn wait(hold: Hold, gateway: &Gateway) -> Reply {
-    let reply = hold.reply().await;
-    if gateway.is_stopping() { reply.closing() } else { reply }
+    Ok(response(reply, gateway.cors(), grant))
 }
 
 /// How far a request gets without waiting for messages.
-struct First {
-    /// None: it is about no app.
-    app: Option<String>,
-    /// As metrics call it.
-    route: &'static str,
-    outcome: Outcome,
+enum First {
+    /// It is about no app; with its route as metrics call it.
+    Reply(&'static str, Reply),
+    Done(Reply),
+    Held(HeldRead, Format),
 }
 
-impl First {
-    fn done(route: &'static str, reply: Reply) -> Self {
-        Self { app: None, route, outcome: Outcome::Reply(reply) }
+fn ask<'a>(
+    parts: &'a Parts,
+    headers: &'a (dyn Fn() -> Vec<(String, String)> + Send + Sync),
+    peer: IpAddr,
+) -> Ask<'a> {
+    let text = |name| ask::text(parts.headers.get(name)?.as_bytes());
+    Ask {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        accept: text(header::ACCEPT),
+        authorization: text(header::AUTHORIZATION),
+        content_type: text(header::CONTENT_TYPE),
+        origin: text(header::ORIGIN),
+        is_preflight: parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD),
+        preflight_headers: text(header::ACCESS_CONTROL_REQUEST_HEADERS),
+        headers,
+        peer,
+        has_begun: false,
     }
 }
 
-async fn answer(gateway: &Gateway, peer: IpAddr, parts: &Parts, body: Incoming) -> First {
-    let format = Format::accepted(text(&parts.headers, header::ACCEPT));
+async fn answer(gateway: &Gateway, parts: &Parts, ask: &Ask<'_>, body: Incoming) -> First {
+    let format = ask.format();
     let config = gateway.http();
     if let Err(error) = check_head(config, parts) {
-        return First::done("none", Reply::error(&error, format).closing());
+        return First::Reply("none", Reply::error(&error, format).closing());
     }
-    if gateway.is_stopping() {
-        return First::done("none", Reply::error(&errors::shutting_down(), format).closing());
-    }
-    if let Some(reply) = cors::preflight(gateway.cors(), parts) {
-        return First::done("preflight", reply);
-    }
-    let path = parts.uri.path();
-    if path == "/cometbox.js" && parts.method == Method::GET {
-        let reply = Reply::content("text/javascript; charset=utf-8", CLIENT_JS);
-        return First::done("client", reply);
-    }
-    if let Some(dev) = gateway.dev()
-        && !routes::is_ours(path)
-    {
-        return First::done("page", dev.reply(&parts.method, path, format).await);
-    }
-    let route = match routes::find(gateway, &parts.method, path) {
-        Ok(route) => route,
-        Err(none) => {
-            let reply = Reply::error(&none.error, format);
-            return First::done(
-                "none",
-                match none.allow {
-                    Some(allow) => reply.with("allow", allow),
-                    None => reply,
-                },
-            );
+    let route = match ask::plan(gateway, ask) {
+        Plan::Route(route) => route,
+        Plan::Reply(route, reply) => return First::Reply(route, reply),
+        Plan::Page => {
+            let reply = match gateway.dev() {
+                Some(dev) => dev.reply(&parts.method, ask.path, format).await,
+                None => Reply::empty(404),
+            };
+            return First::Reply("page", reply);
         }
     };
     let body = if route.takes_body() {
         match collect(config, body).await {
             Ok(body) => body,
             Err(error) => {
-                return First {
-                    app: Some(route.app.app().name().to_owned()),
-                    route: route.endpoint.name(),
-                    outcome: Outcome::Reply(Reply::error(&error, format).closing()),
-                };
+                let reply = Reply::error(&error, format).closing();
+                route.app.requests().reply(&route.endpoint, reply.status);
+                return First::Done(reply);
             }
         }
     } else {
         Bytes::new()
     };
-    let headers = || all_headers(&parts.headers);
-    let request = routes::Request {
-        query: parts.uri.query(),
-        authorization: text(&parts.headers, header::AUTHORIZATION),
-        content_type: text(&parts.headers, header::CONTENT_TYPE),
-        format,
-        headers: &headers,
-        body: &body,
-        peer,
+    run(gateway, &route, ask, &body).await
+}
+
+async fn run(gateway: &Gateway, route: &Route<'_>, ask: &Ask<'_>, body: &[u8]) -> First {
+    let mut read = HeldRead::new(route.app.clone());
+    let reply = match routes::run(gateway, route, ask, body, read.conn()).await {
+        Outcome::Held(mailbox) => {
+            read.held_by(mailbox);
+            return First::Held(read, ask.format());
+        }
+        Outcome::Answer(answer) => {
+            route.app.requests().read(&answer);
+            Reply::answer(&answer, ask.format())
+        }
+        Outcome::Reply(reply) => {
+            route.app.requests().reply(&route.endpoint, reply.status);
+            reply
+        }
     };
-    let outcome = routes::run(gateway, &route, request).await;
-    First { app: Some(route.app.app().name().to_owned()), route: route.endpoint.name(), outcome }
+    First::Done(reply)
 }
 
 /// hyper's own bounds are its buffer's, which is larger; these are exact.
@@ -210,10 +213,6 @@ async fn collect(config: &HttpConfig, body: Incoming) -> Result<Bytes, ErrorBody
     }
 }
 
-fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
-}
-
 fn all_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     let pair = |(name, value): (&header::HeaderName, &HeaderValue)| {
         let value = std::str::from_utf8(value.as_bytes()).ok()?;
@@ -222,19 +221,28 @@ fn all_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     headers.iter().filter_map(pair).collect()
 }
 
-fn response(reply: Reply) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(reply.body));
+fn response(reply: Reply, cors: &CorsConfig, grant: Option<Grant>) -> Response<Full<Bytes>> {
+    let body = match reply.body {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    };
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() =
         http::StatusCode::from_u16(reply.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     if let Some(content_type) = reply.content_type {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
-    for (name, value) in reply.headers {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(reply.cache_control));
+    let mut append = |name: &'static str, value: &str| {
         // A value that is none can only be an echo of a client's.
-        if let Ok(value) = HeaderValue::from_str(&value) {
+        if let Ok(value) = HeaderValue::from_str(value) {
             headers.append(header::HeaderName::from_static(name), value);
         }
+    };
+    reply.headers.iter().for_each(|(name, value)| append(name, value));
+    if let Some(grant) = grant {
+        cors::headers(cors, grant).for_each(|(name, value)| append(name, value));
     }
     if reply.close {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

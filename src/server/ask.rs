@@ -1,0 +1,91 @@
+//! A request's head, whatever HTTP it came by, and what it comes to before its
+//! body is wanted. The two readers of HTTP/1.1 ([`super::front`] and
+//! [`super::full`]) meet here.
+
+use super::{
+    cors, errors,
+    gateway::Gateway,
+    reply::Reply,
+    routes::{self, Route},
+};
+use crate::transport::Format;
+use std::net::IpAddr;
+
+/// The JavaScript client.
+const CLIENT_JS: &str = include_str!("../../clients/js/cometbox.js");
+
+/// What the gateway looks at of a head. Texts are visible ASCII; of a header
+/// that is given twice, the first counts.
+pub struct Ask<'a> {
+    pub method: &'a str,
+    /// Percent-encoded, as it came.
+    pub path: &'a str,
+    /// Without the question mark.
+    pub query: Option<&'a str>,
+    pub accept: Option<&'a str>,
+    pub authorization: Option<&'a str>,
+    pub content_type: Option<&'a str>,
+    pub origin: Option<&'a str>,
+    /// It has an `Access-Control-Request-Method`.
+    pub is_preflight: bool,
+    /// Its `Access-Control-Request-Headers`.
+    pub preflight_headers: Option<&'a str>,
+    /// All headers whose values are text, names in lower case; asked for by an
+    /// open alone.
+    pub headers: &'a (dyn Fn() -> Vec<(String, String)> + Send + Sync),
+    pub peer: IpAddr,
+    /// Its head came before what else it takes; so it may still run when the
+    /// gateway is going down.
+    pub has_begun: bool,
+}
+
+impl Ask<'_> {
+    #[must_use]
+    pub fn format(&self) -> Format {
+        Format::accepted(self.accept)
+    }
+}
+
+/// What a head comes to.
+pub(super) enum Plan<'a> {
+    /// There is nothing to do but to answer. With the route as metrics call it.
+    Reply(&'static str, Reply),
+    /// A page of `cometbox dev`.
+    Page,
+    Route(Route<'a>),
+}
+
+pub(super) fn plan<'a>(gateway: &Gateway, ask: &Ask<'a>) -> Plan<'a> {
+    let format = ask.format();
+    if gateway.is_stopping() && !ask.has_begun {
+        return Plan::Reply("none", Reply::error(&errors::shutting_down(), format).closing());
+    }
+    if let Some(reply) = cors::preflight(gateway.cors(), ask) {
+        return Plan::Reply("preflight", reply);
+    }
+    if ask.path == "/cometbox.js" && ask.method == "GET" {
+        let reply = Reply::content("text/javascript; charset=utf-8", CLIENT_JS.as_bytes());
+        return Plan::Reply("client", reply);
+    }
+    if gateway.dev().is_some() && !routes::is_ours(ask.path) {
+        return Plan::Page;
+    }
+    match routes::find(gateway, ask.method, ask.path) {
+        Ok(route) => Plan::Route(route),
+        Err(none) => {
+            let reply = Reply::error(&none.error, format);
+            let reply = match none.allow {
+                Some(allow) => reply.with("allow", allow),
+                None => reply,
+            };
+            Plan::Reply("none", reply)
+        }
+    }
+}
+
+/// A header's value, if it is visible ASCII, spaces and tabs.
+pub(super) fn text(value: &[u8]) -> Option<&str> {
+    let is_visible = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t');
+    let text = std::str::from_utf8(value).ok()?;
+    value.iter().all(is_visible).then_some(text)
+}

@@ -1,0 +1,219 @@
+//! The front: connections that wait without a task, a buffer or an HTTP
+//! library.
+//!
+//! Every public connection starts here. [`head`] recognises the plain requests
+//! of the protocol; they run at once, where they are read ([`shard`]), and a
+//! held read is a record of some hundred bytes in its connection ([`conn`])
+//! until whoever brings its answer writes it into the socket. A connection that
+//! brings anything else goes to hyper ([`super::full`]) with what it has sent,
+//! and stays there.
+
+mod conn;
+pub mod head;
+mod shard;
+mod wire;
+
+pub(super) use shard::start;
+
+use self::{
+    conn::{Conn, Next, Place},
+    shard::Shard,
+};
+use super::clock::Clock;
+use crate::{
+    config::{CorsConfig, HttpConfig},
+    core::{Answer, ConnId},
+};
+use std::{
+    cell::Cell,
+    io,
+    net::IpAddr,
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    thread,
+};
+
+/// Most shards, and most connections on each: what a [`ConnId`] has room for.
+const MAX_SHARDS: usize = 1 << 7;
+const MAX_PER_SHARD: u32 = 1 << 24;
+
+/// Buffers larger than this are not kept for the next answer, in bytes.
+const KEPT_BYTES: usize = 256 << 10;
+
+/// The connections that hyper has no part in.
+pub(super) struct Front {
+    shards: Box<[Shard]>,
+    /// Connections accepted so far; in turns they go to the shards.
+    accepted: AtomicUsize,
+    count: AtomicUsize,
+    clock: Clock,
+    cors: CorsConfig,
+    stopping: AtomicBool,
+}
+
+impl Front {
+    /// # Errors
+    /// If the system gives no epoll instance.
+    pub fn new(clock: Clock, cors: &CorsConfig) -> io::Result<Self> {
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_SHARDS);
+        let shards = (0..threads).map(|_| Shard::new()).collect::<io::Result<_>>()?;
+        Ok(Self {
+            shards,
+            accepted: AtomicUsize::new(0),
+            count: AtomicUsize::new(0),
+            clock,
+            cors: cors.clone(),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// How many connections there are.
+    pub fn count(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
+    /// Takes in a socket that does not block.
+    ///
+    /// # Errors
+    /// If the system cannot watch it.
+    pub fn accept(&self, socket: OwnedFd, peer: IpAddr) -> io::Result<()> {
+        let turn = self.accepted.fetch_add(1, Relaxed) % self.shards.len();
+        let shard = u8::try_from(turn).expect("there are at most 128 shards");
+        self.count.fetch_add(1, Relaxed);
+        let now_ms = self.clock.mono_ms();
+        let added = self.shards[turn]
+            .add(|index, serial| Conn::new(socket, peer, Place { shard, index, serial }, now_ms));
+        match added {
+            Ok(conn) if self.stopping.load(SeqCst) => self.follow(&conn, conn.finish()),
+            Ok(_) => {}
+            Err(error) => {
+                self.count.fetch_sub(1, Relaxed);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the answer to a held read, and writes it.
+    pub fn answer(&self, id: ConnId, answer: Answer, now_ms: u64) {
+        let (shard, index, request) = parts(id);
+        let Some(conn) = self.shards.get(shard).and_then(|shard| shard.find(index)) else { return };
+        let close = self.stopping.load(Relaxed);
+        let next = conn.answer(request, answer, &self.cors, close, now_ms);
+        self.follow(&conn, next);
+    }
+
+    /// From now on connections end with the request that they are at.
+    pub fn stop(&self) {
+        self.stopping.store(true, SeqCst);
+        self.each(Conn::finish);
+    }
+
+    /// Ends the connections that are over their time.
+    pub fn sweep(&self, http: &HttpConfig) {
+        let now_ms = self.clock.mono_ms();
+        self.each(|conn| conn.expire(http, now_ms));
+    }
+
+    fn each(&self, mut what: impl FnMut(&Conn) -> Next) {
+        for shard in &self.shards {
+            for conn in shard.all() {
+                let next = what(&conn);
+                self.follow(&conn, next);
+            }
+        }
+    }
+
+    /// Does what is to be done about a connection, but for reading from it.
+    fn follow(&self, conn: &Arc<Conn>, next: Next) {
+        match next {
+            Next::Nothing | Next::Read(_) => {}
+            Next::Kick => self.shard(conn).kick(conn),
+            Next::End(held) => {
+                if let Some((app, mailbox, id)) = held {
+                    app.detach(mailbox, id);
+                }
+                self.remove(conn);
+            }
+        }
+    }
+
+    /// The socket closes as soon as nobody works with it any more.
+    fn remove(&self, conn: &Conn) {
+        if self.shard(conn).remove(conn.place) {
+            self.count.fetch_sub(1, Relaxed);
+        }
+    }
+
+    fn shard(&self, conn: &Conn) -> &Shard {
+        &self.shards[usize::from(conn.place.shard)]
+    }
+}
+
+/// Marks the ids of the front's connections.
+const OF_FRONT: u64 = 1 << 63;
+
+/// Whether an id is one of the front's; others have their highest bit clear.
+pub(super) fn is_ours(id: ConnId) -> bool {
+    id.0 & OF_FRONT != 0
+}
+
+fn conn_id(place: Place, request: u32) -> ConnId {
+    ConnId(
+        OF_FRONT | u64::from(place.shard) << 56 | u64::from(place.index) << 32 | u64::from(request),
+    )
+}
+
+fn parts(id: ConnId) -> (usize, u32, u32) {
+    let bits = |from: u32, count: u32| (id.0 >> from) as u32 & (u32::MAX >> (32 - count));
+    (bits(56, 7) as usize, bits(32, 24), bits(0, 32))
+}
+
+/// Room to write an answer in, reused by all answers of a thread.
+#[derive(Default)]
+struct Scratch {
+    out: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Scratch {
+    /// Calls `work` with empty buffers.
+    fn with<T>(work: impl FnOnce(&mut Self) -> T) -> T {
+        thread_local! {
+            static SCRATCH: Cell<Scratch> = const {
+                Cell::new(Scratch { out: Vec::new(), body: Vec::new() })
+            };
+        }
+        let mut scratch = SCRATCH.take();
+        let result = work(&mut scratch);
+        let Self { out, body } = &mut scratch;
+        for buffer in [out, body] {
+            buffer.clear();
+            if buffer.capacity() > KEPT_BYTES {
+                *buffer = Vec::new();
+            }
+        }
+        SCRATCH.set(scratch);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_says_whose_it_is() {
+        for (shard, index, request) in [(0, 0, 0), (127, (1 << 24) - 1, u32::MAX), (3, 77, 5)] {
+            let id = conn_id(Place { shard, index, serial: 9 }, request);
+            assert!(is_ours(id));
+            assert_eq!(parts(id), (usize::from(shard), index, request));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Answers as HTTP/1.1, straight into a buffer, where no HTTP library is at
+//! work.
+
+use super::{
+    cors::{self, Grant},
+    reply::{NO_STORE, Reply},
+};
+use crate::{
+    config::CorsConfig,
+    core::Answer,
+    transport::{self, Format},
+};
+use std::{
+    cell::RefCell,
+    time::{Duration, UNIX_EPOCH},
+};
+
+/// Appends a reply.
+pub(super) fn reply(out: &mut Vec<u8>, reply: &Reply, cors: &CorsConfig, grant: Option<Grant>) {
+    status_line(out, reply.status);
+    if let Some(content_type) = reply.content_type {
+        header(out, "content-type", content_type);
+    }
+    header(out, "cache-control", reply.cache_control);
+    for (name, value) in &reply.headers {
+        // A value that is none can only be an echo of a client's.
+        if value.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+            header(out, name, value);
+        }
+    }
+    if let Some(grant) = grant {
+        cors::headers(cors, grant).for_each(|(name, value)| header(out, name, value));
+    }
+    end_of_head(out, reply.close, has_body(reply.status).then_some(reply.body.len()));
+    out.extend_from_slice(&reply.body);
+}
+
+/// Appends the answer to a read; `body` is room to write in. The same bytes as
+/// by way of [`Reply::answer`], without its allocations.
+pub(super) fn answer(
+    out: &mut Vec<u8>,
+    body: &mut Vec<u8>,
+    answer: &Answer,
+    format: Format,
+    cors: &CorsConfig,
+    grant: Option<Grant>,
+    close: bool,
+) {
+    let Answer::Batch(batch) = answer else {
+        let mut it = Reply::answer(answer, format);
+        it.close |= close;
+        return reply(out, &it, cors, grant);
+    };
+    body.clear();
+    transport::batch(format, batch, body);
+    status_line(out, 200);
+    header(out, "content-type", format.content_type());
+    header(out, "cache-control", NO_STORE);
+    if let Some(grant) = grant {
+        cors::headers(cors, grant).for_each(|(name, value)| header(out, name, value));
+    }
+    end_of_head(out, close, Some(body.len()));
+    out.extend_from_slice(body);
+}
+
+/// RFC 9110, 15.3.5 and 15.4.5: these end with their head.
+fn has_body(status: u16) -> bool {
+    !matches!(status, 204 | 304)
+}
+
+fn status_line(out: &mut Vec<u8>, status: u16) {
+    let reason = http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or("Error");
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn header(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn end_of_head(out: &mut Vec<u8>, close: bool, body_bytes: Option<usize>) {
+    if close {
+        header(out, "connection", "close");
+    }
+    if let Some(bytes) = body_bytes {
+        header(out, "content-length", itoa::Buffer::new().format(bytes));
+    }
+    date(out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// RFC 9110, 6.6.1: whoever has a clock says when. Written once a second.
+fn date(out: &mut Vec<u8>) {
+    thread_local! {
+        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let second = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+    DATE.with_borrow_mut(|(of, text)| {
+        if *of != second || text.is_empty() {
+            *text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
+            *of = second;
+        }
+        header(out, "date", text);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Batch, Delivery, Message, Payload};
+
+    fn written(write: impl FnOnce(&mut Vec<u8>, &CorsConfig)) -> String {
+        let cors = CorsConfig { origins: vec!["https://a.example".into()] };
+        let mut out = Vec::new();
+        write(&mut out, &cors);
+        let text = String::from_utf8(out).expect("the answers of this test are text");
+        let (before, rest) = text.split_once("date: ").expect("every answer has a date");
+        let (date, rest) = rest.split_once("\r\n").expect("a header ends");
+        assert!(date.ends_with(" GMT"), "{date}");
+        format!("{before}{rest}").replace("\r\n", "|")
+    }
+
+    #[test]
+    fn replies_have_the_headers_they_need_and_no_others() {
+        let cors = CorsConfig { origins: vec!["https://a.example".into()] };
+        let grant = cors::grant(&cors, Some("https://a.example"));
+        for (it, grant, expected) in [
+            (Reply::empty(204), None, "HTTP/1.1 204 No Content|cache-control: no-store||"),
+            (
+                Reply::content("text/plain", &b"hi"[..]).closing(),
+                None,
+                "HTTP/1.1 200 OK|content-type: text/plain|cache-control: no-cache|\
+                 connection: close|content-length: 2||hi",
+            ),
+            (
+                Reply::empty(418).with("location", "/a\r\nx: y").with("allow", "GET"),
+                grant,
+                "HTTP/1.1 418 I'm a teapot|cache-control: no-store|allow: GET|vary: origin|\
+                 access-control-allow-origin: https://a.example|\
+                 access-control-expose-headers: retry-after|content-length: 0||",
+            ),
+        ] {
+            assert_eq!(written(|out, cors| reply(out, &it, cors, grant)), expected);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_written_as_its_reply_is() {
+        let message = Message::new(Payload::json("[1]"), None, None);
+        let messages = [Delivery { seq: 7, message }].into_iter().collect();
+        let batch = Answer::Batch(Batch { cursor: 7, lost: 1, messages });
+        let cors = CorsConfig { origins: vec!["*".into()] };
+        let grant = cors::grant(&cors, Some("https://any.example"));
+        for it in [batch, Answer::Nothing, Answer::Displaced] {
+            for (format, close) in [(Format::Json, false), (Format::MsgPack, true)] {
+                let (mut direct, mut body, mut by_reply) = (Vec::new(), Vec::new(), Vec::new());
+                answer(&mut direct, &mut body, &it, format, &cors, grant, close);
+                let mut long_way = Reply::answer(&it, format);
+                long_way.close = close;
+                reply(&mut by_reply, &long_way, &cors, grant);
+                assert_eq!(direct.escape_ascii().to_string(), by_reply.escape_ascii().to_string());
+            }
+        }
+    }
+}

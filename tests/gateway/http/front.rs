@@ -1,0 +1,171 @@
+//! Connections that do what plain clients do not: pieces, pipelines, changes
+//! between the two readers of HTTP, clients that do not read or half leave.
+
+use crate::support::{Client, Gateway, lab};
+use std::{
+    net::Shutdown,
+    time::{Duration, Instant},
+};
+
+fn start() -> Gateway {
+    Gateway::start(&lab(
+        "limits = { call_ms = 1000, mailbox_bytes = 8000000, max_answer_bytes = 8000000 }",
+    ))
+}
+
+fn read(name: &str, key: &str, cursor: u64) -> String {
+    let path = format!("/lab/mailboxes/{name}?key={key}&cursor={cursor}");
+    format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")
+}
+
+fn publish(to: &str, data: &str) -> String {
+    let body = format!(r#"{{"to":{{"mailboxes":["{to}"]}},"data":{data}}}"#);
+    let length = body.len();
+    format!(
+        "POST /lab/publish HTTP/1.1\r\nhost: x\r\nauthorization: Bearer secret\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )
+}
+
+fn data(client: &mut Client) -> serde_json::Value {
+    let answer = client.receive().expect("an answer");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()["messages"][0]["data"].clone()
+}
+
+#[test]
+fn a_request_may_come_in_any_pieces() {
+    let gateway = start();
+    let mut client = gateway.client();
+    let key = client.open("ann");
+    let whole = publish("ann", "1") + &read("ann", &key, 0);
+    for cut in 1..whole.len() {
+        client.send_raw(&whole.as_bytes()[..cut]);
+        // So that it goes out by itself; where it is cut in the end does not
+        // matter.
+        std::thread::yield_now();
+        client.send_raw(&whole.as_bytes()[cut..]);
+        assert_eq!(client.receive().expect("an answer").status, 200, "cut at {cut}");
+        assert_eq!(data(&mut client), 1, "cut at {cut}");
+    }
+    for byte in whole.as_bytes() {
+        client.send_raw(&[*byte]);
+    }
+    assert_eq!(client.receive().expect("an answer").status, 200);
+    assert_eq!(data(&mut client), 1);
+}
+
+#[test]
+fn what_is_pipelined_behind_a_held_read_waits_for_it() {
+    let gateway = start();
+    let (mut client, mut other) = (gateway.client(), gateway.client());
+    let key = client.open("ann");
+    // Twice: with the second request in the same segment as the read, and with
+    // one that comes while it is held.
+    for (round, first) in [(1, publish("ann", "\"own\"")), (2, String::new())] {
+        let cursor = (round - 1) * 2;
+        client.send_raw((read("ann", &key, cursor) + &first).as_bytes());
+        gateway.until_held(1);
+        if first.is_empty() {
+            client.send_raw(publish("ann", "\"own\"").as_bytes());
+            client.send_raw(read("ann", &key, cursor + 1).as_bytes());
+        }
+        other.publish_to("ann", &format!("\"other {round}\""));
+        assert_eq!(data(&mut client), format!("other {round}"));
+        assert_eq!(client.receive().expect("an answer").json()["results"][0]["queued"], 1);
+        if first.is_empty() {
+            assert_eq!(data(&mut client), "own");
+        }
+    }
+}
+
+#[test]
+fn a_long_pipeline_is_answered_in_order() {
+    let gateway = start();
+    let mut client = gateway.client();
+    let key = client.open("ann");
+    const COUNT: usize = 3000;
+    let mut writer = client.try_clone();
+    let requests: String =
+        (0..COUNT).map(|n| publish("ann", &n.to_string()) + &read("ann", &key, n as u64)).collect();
+    let sending = std::thread::spawn(move || writer.send_raw(requests.as_bytes()));
+    for n in 0..COUNT {
+        assert_eq!(client.receive().expect("an answer").status, 200);
+        assert_eq!(data(&mut client), n);
+    }
+    assert!(sending.join().expect("it was sent"));
+}
+
+#[test]
+fn a_connection_changes_readers_and_loses_nothing() {
+    let gateway = start();
+    let mut client = gateway.client();
+    let key = client.open("ann");
+    let chunked = "POST /lab/publish HTTP/1.1\r\nhost: x\r\nauthorization: Bearer secret\r\n\
+                   transfer-encoding: chunked\r\n\r\n29\r\n{\"to\":{\"mailboxes\":[\"ann\"]},\"data\":\"odd\"}\r\n0\r\n\r\n";
+    // All at once: plain, chunked, plain.
+    let all = publish("ann", "1") + chunked + &read("ann", &key, 1);
+    client.send_raw(all.as_bytes());
+    for _ in 0..2 {
+        assert_eq!(client.receive().expect("an answer").json()["results"][0]["queued"], 1);
+    }
+    assert_eq!(data(&mut client), "odd");
+    // And a read that hyper's part holds is answered, too.
+    client.send_raw(read("ann", &key, 2).as_bytes());
+    gateway.until_held(1);
+    gateway.client().publish_to("ann", "3");
+    assert_eq!(data(&mut client), 3);
+}
+
+#[test]
+fn a_client_that_does_not_read_gets_its_answer_when_it_does() {
+    let gateway = start();
+    let (mut slow, mut other) = (gateway.client(), gateway.client());
+    let key = slow.open("slow");
+    let other_key = other.open("other");
+    slow.send_raw(read("slow", &key, 0).as_bytes());
+    gateway.until_held(1);
+    // More than the socket's buffers take.
+    let large = format!("\"{}\"", "x".repeat(900_000));
+    for _ in 0..8 {
+        other.publish_to("slow", &large);
+    }
+    // Held: the first. Then the rest, at once; and one more request behind.
+    slow.send_raw((read("slow", &key, 1) + &read("slow", &key, 8)).as_bytes());
+    let started = Instant::now();
+    for n in 0..100 {
+        other.publish_to("other", "1");
+        let path = format!("/lab/mailboxes/other?key={other_key}&cursor={n}");
+        assert_eq!(other.get(&path).status, 200);
+    }
+    assert!(started.elapsed() < Duration::from_secs(10), "others are not held up");
+    for (count, cursor) in [(1, 1), (7, 8)] {
+        let batch = slow.receive().expect("an answer").json();
+        assert_eq!(batch["messages"].as_array().map(Vec::len), Some(count));
+        assert_eq!(batch["cursor"], cursor);
+    }
+    gateway.until_held(1);
+    other.publish_to("slow", "9");
+    assert_eq!(data(&mut slow), 9);
+}
+
+#[test]
+fn a_client_that_leaves_is_noticed_at_once() {
+    let gateway = start();
+    let key = gateway.client().open("ann");
+    for behind in ["", "GET /nope HTTP/1.1\r\nhost: x\r\n\r\n", "GET /half"] {
+        for is_half in [false, true] {
+            let mut client = gateway.client();
+            client.send_raw((read("ann", &key, 0) + behind).as_bytes());
+            gateway.until_held(1);
+            let before = gateway.metric("cometbox_connections");
+            if is_half {
+                client.shutdown(Shutdown::Write);
+            } else {
+                drop(client);
+            }
+            gateway.until_held(0);
+            gateway.until("cometbox_connections", before - 1);
+        }
+    }
+}
