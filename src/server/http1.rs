@@ -2,6 +2,7 @@
 //! work.
 
 use super::{
+    clock,
     cors::{self, Grant},
     reply::{NO_STORE, Reply},
 };
@@ -103,7 +104,7 @@ fn date(out: &mut Vec<u8>) {
     thread_local! {
         static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
     }
-    let second = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+    let second = clock::unix_second();
     DATE.with_borrow_mut(|(of, text)| {
         if *of != second || text.is_empty() {
             *text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));

@@ -44,7 +44,7 @@ impl Readers {
     }
 
     fn bring(&self, answers: &mut Answers) {
-        let now_ms = self.clock.mono_ms();
+        let now_ms = self.clock.coarse_ms();
         for (conn, answer) in answers.drain(..) {
             match front::is_ours(conn) {
                 true => self.front.answer(conn, answer, now_ms),

@@ -32,8 +32,8 @@ impl Format {
     /// The format of an answer to a request with this `Accept` header.
     #[must_use]
     pub fn accepted(accept: Option<&str>) -> Self {
-        let ranges = accept.unwrap_or_default().split(',');
-        for range in ranges {
+        let Some(accept) = accept else { return Self::Json };
+        for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
             let name = parts.next().unwrap_or_default();
             let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());

@@ -86,7 +86,7 @@ impl Front {
         let turn = self.accepted.fetch_add(1, Relaxed) % self.shards.len();
         let shard = u8::try_from(turn).expect("there are at most 128 shards");
         self.count.fetch_add(1, Relaxed);
-        let now_ms = self.clock.mono_ms();
+        let now_ms = self.clock.coarse_ms();
         let added = self.shards[turn]
             .add(|index, serial| Conn::new(socket, peer, Place { shard, index, serial }, now_ms));
         match added {
@@ -117,7 +117,7 @@ impl Front {
 
     /// Ends the connections that are over their time.
     pub fn sweep(&self, http: &HttpConfig) {
-        let now_ms = self.clock.mono_ms();
+        let now_ms = self.clock.coarse_ms();
         self.each(|conn| conn.expire(http, now_ms));
     }
 

@@ -201,7 +201,7 @@ fn on_event(gateway: &Arc<Gateway>, conn: &Arc<Conn>, flags: EventFlags, buffer:
         writable: flags.contains(EventFlags::OUT),
         hung_up: flags.intersects(ended),
     };
-    match conn.on_event(ready, gateway.clock().mono_ms(), buffer) {
+    match conn.on_event(ready, gateway.clock().coarse_ms(), buffer) {
         Next::Read(unread) => read(gateway, conn, unread, buffer),
         next => gateway.front().follow(conn, next),
     }
@@ -234,7 +234,7 @@ fn read(gateway: &Arc<Gateway>, conn: &Arc<Conn>, mut unread: Unread, buffer: &m
         let Some(left) = left else { return };
         unread = left;
         if is_all {
-            match conn.settle(unread, gateway.clock().mono_ms()) {
+            match conn.settle(unread, gateway.clock().coarse_ms()) {
                 Some(again) => unread = again,
                 None => return,
             }
@@ -267,7 +267,7 @@ fn work(
     let incomplete = |input: &[u8], needs_bytes: usize, unread: Option<&Unread>| {
         // A body's time starts when its head has come.
         let before = unread.filter(|_| needs_bytes == 0);
-        let since_ms = before.map_or_else(|| gateway.clock().mono_ms(), |unread| unread.since_ms);
+        let since_ms = before.map_or_else(|| gateway.clock().coarse_ms(), |unread| unread.since_ms);
         Some(Unread { bytes: input.to_vec(), needs_bytes, since_ms })
     };
     while !input.is_empty() {
@@ -290,7 +290,7 @@ fn work(
         let next = Scratch::with(|scratch| {
             match serve(gateway, conn, &request, has_begun, body, &mut scratch.out) {
                 Served::Written { close } => {
-                    conn.reply(&scratch.out, rest, close, gateway.clock().mono_ms())
+                    conn.reply(&scratch.out, rest, close, gateway.clock().coarse_ms())
                 }
                 Served::Held(held) => park(gateway, conn, held, rest, scratch),
                 Served::Slow => {
@@ -380,7 +380,7 @@ fn park(
     rest: &[u8],
     scratch: &mut Scratch,
 ) -> Option<Next> {
-    let now_ms = gateway.clock().mono_ms();
+    let now_ms = gateway.clock().coarse_ms();
     held.rest = rest.into();
     let (app, mailbox, format, grant) = (held.app.clone(), held.mailbox, held.format, held.grant);
     match conn.park(held, now_ms) {
@@ -402,7 +402,7 @@ fn park(
 /// Runs a request that has to wait or can take long, in a task of its own.
 async fn run_slowly(gateway: Arc<Gateway>, conn: Arc<Conn>, whole: Vec<u8>, rest: Vec<u8>) {
     let served = serve_slowly(&gateway, &conn, &whole).await;
-    let now_ms = gateway.clock().mono_ms();
+    let now_ms = gateway.clock().coarse_ms();
     let next = Scratch::with(|scratch| match served {
         Some((Served::Written { close }, out)) => conn.reply(&out, &rest, close, now_ms),
         Some((Served::Held(held), _)) => park(&gateway, &conn, held, &rest, scratch),

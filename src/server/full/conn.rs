@@ -74,7 +74,7 @@ impl Conn {
     }
 
     pub(super) fn enter(&self, phase: Phase) {
-        self.phase.store(self.clock.mono_ms() << 2 | phase as u64, Relaxed);
+        self.phase.store(self.clock.coarse_ms() << 2 | phase as u64, Relaxed);
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -167,7 +167,7 @@ impl Conns {
 
     /// Ends the connections that are over their time.
     pub(in super::super) fn sweep(&self, http: &HttpConfig) {
-        let now = self.clock.mono_ms();
+        let now = self.clock.coarse_ms();
         for (_, conn) in &*self.all.lock() {
             let (phase, since) = conn.phase_since();
             let limit_s = match phase {
