@@ -280,7 +280,7 @@ impl Engine {
         if event.writable && self.lanes[lane].conn.flush().is_err() {
             bail!("a publisher's connection broke");
         }
-        if !self.receive(Side::Lane(lane), event.hung_up)? {
+        if event.readable && !self.receive(Side::Lane(lane), event.hung_up)? {
             bail!("the server closed a publisher's connection");
         }
         Ok(())
@@ -288,7 +288,8 @@ impl Engine {
 
     fn reader_event(&mut self, reader: usize, event: Event) -> Result<()> {
         let flushed = !event.writable || self.readers[reader].conn.flush().is_ok();
-        let open = flushed && self.receive(Side::Reader(reader), event.hung_up)?;
+        let open =
+            flushed && (!event.readable || self.receive(Side::Reader(reader), event.hung_up)?);
         if open || self.readers[reader].gone {
             return Ok(());
         }

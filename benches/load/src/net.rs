@@ -141,6 +141,8 @@ pub struct Poller {
 #[derive(Clone, Copy)]
 pub struct Event {
     pub token: u64,
+    /// There is something to receive, be it the end.
+    pub readable: bool,
     /// The other side sends nothing more.
     pub hung_up: bool,
     pub writable: bool,
@@ -179,6 +181,7 @@ impl Poller {
             let ended = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
             Event {
                 token: event.data.u64(),
+                readable: flags.intersects(epoll::EventFlags::IN | ended),
                 hung_up: flags.intersects(ended),
                 writable: flags.contains(epoll::EventFlags::OUT),
             }

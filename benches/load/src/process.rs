@@ -21,6 +21,26 @@ struct Stat {
     ticks: u64,
 }
 
+/// CPU time by two clocks. The fine one forgets threads that ended and is not
+/// in every kernel, so it counts only while it agrees with the coarse one.
+#[derive(Clone, Copy, Debug)]
+pub struct Cpu {
+    ticks: u64,
+    nanos: u64,
+    processes: u64,
+}
+
+impl Cpu {
+    /// Seconds between two looks.
+    pub fn since(&self, earlier: &Self) -> f64 {
+        let coarse = self.ticks.saturating_sub(earlier.ticks) as f64 / TICKS_PER_SECOND;
+        let fine = self.nanos.saturating_sub(earlier.nanos) as f64 / 1e9;
+        // User and system time are each cut to whole ticks.
+        let cut = 2.0 * self.processes as f64 / TICKS_PER_SECOND;
+        if (fine - coarse).abs() <= cut { fine } else { coarse }
+    }
+}
+
 impl Tree {
     /// Fails if there is no such process.
     pub fn new(root: u32) -> Result<Self> {
@@ -28,14 +48,16 @@ impl Tree {
         Ok(Self { root })
     }
 
-    /// User and system time so far, in seconds.
-    pub fn cpu_seconds(&self) -> Result<f64> {
-        let mut ticks = 0;
+    /// User and system time so far.
+    pub fn cpu(&self) -> Result<Cpu> {
+        let (mut ticks, mut nanos, mut processes) = (0, 0, 0);
         for pid in self.members()? {
             // One that ended meanwhile is in its parent's account.
             ticks += stat(pid).map_or(0, |stat| stat.ticks);
+            nanos += threads_ns(pid);
+            processes += 1;
         }
-        Ok(ticks as f64 / TICKS_PER_SECOND)
+        Ok(Cpu { ticks, nanos, processes })
     }
 
     /// Proportional set size in bytes: memory that is shared within the tree
@@ -84,6 +106,16 @@ fn stat(pid: u32) -> Result<Stat> {
     Ok(Stat { parent: number(1)? as u32, ticks })
 }
 
+/// The CPU time of a process's threads so far, in nanoseconds.
+fn threads_ns(pid: u32) -> u64 {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
+    let nanos = threads.flatten().filter_map(|thread| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    nanos.sum()
+}
+
 /// The CPU time of this process, in seconds.
 pub fn own_cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
@@ -107,9 +139,24 @@ mod tests {
         let mut child = Command::new("sleep").arg("10").spawn().expect("sleep");
         assert!(tree.members().expect("/proc").contains(&child.id()));
         assert!(tree.pss_bytes().expect("a size") > 100_000);
-        assert!(tree.cpu_seconds().expect("a time") >= 0.0);
+        let cpu = tree.cpu().expect("a time");
+        assert_eq!(cpu.since(&cpu), 0.0);
         child.kill().expect("it runs");
         child.wait().expect("it ends");
+    }
+
+    #[test]
+    fn the_fine_clock_counts_while_it_agrees_with_the_coarse_one() {
+        let cpu = |ticks, nanos| Cpu { ticks, nanos, processes: 1 };
+        for (ticks, nanos, expected) in [
+            (101, 1_004_000_000, 1.004),
+            (100, 1_019_000_000, 1.019),
+            // A thread ended, or there is no such clock.
+            (100, 700_000_000, 1.0),
+            (100, 0, 1.0),
+        ] {
+            assert_eq!(cpu(ticks, nanos).since(&cpu(0, 0)), expected);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::{
     check::Faults,
     dialect::Dialect,
     histogram::Percentiles,
-    process::{Tree, now_ns, own_cpu_seconds},
+    process::{Cpu, Tree, now_ns, own_cpu_seconds},
 };
 use anyhow::Result;
 use serde::Serialize;
@@ -58,19 +58,19 @@ pub struct Memory {
 /// Clocks at one moment.
 pub struct Moment {
     ns: u64,
-    server: Option<f64>,
+    server: Option<Cpu>,
     own: f64,
 }
 
 impl Moment {
     pub fn now(server: Option<Tree>) -> Result<Self> {
-        let server = server.map(|tree| tree.cpu_seconds()).transpose()?;
+        let server = server.map(|tree| tree.cpu()).transpose()?;
         Ok(Self { ns: now_ns(), server, own: own_cpu_seconds() })
     }
 
     /// What passed since: seconds, the server's CPU seconds and our own.
     pub fn since(&self, earlier: &Self) -> (f64, Option<f64>, f64) {
-        let server = self.server.zip(earlier.server).map(|(now, then)| now - then);
+        let server = self.server.zip(earlier.server).map(|(now, then)| now.since(&then));
         ((self.ns - earlier.ns) as f64 / 1e9, server, self.own - earlier.own)
     }
 }
