@@ -52,6 +52,9 @@ pub struct Args {
     pub scenario: Scenario,
 }
 
+/// Of a group where there are many.
+pub const MEMBERS: u32 = 10;
+
 /// The most clients: a process may not open many more files here.
 const CLIENTS: std::ops::RangeInclusive<i64> = 1..=60_000;
 
@@ -87,6 +90,33 @@ pub enum Scenario {
         /// Further mailboxes that nobody reads (cometbox).
         #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=900_000))]
         idle: u32,
+    },
+    /// One group whose members do not poll while messages to it pile up; then
+    /// all poll until they have them; then the next ones.
+    Waiting {
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(CLIENTS))]
+        members: u32,
+        /// Messages for each poll. nchan keeps no more than 10 by default, and
+        /// hands out one at a time.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+        each: u32,
+    },
+    /// Many groups of ten, a message to one at a time, 64 in flight: groups and
+    /// memberships grow, a message's audience does not.
+    Groups {
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        groups: u32,
+        /// Each is in groups × 10 / mailboxes groups; nchan knows no more than
+        /// one.
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(CLIENTS))]
+        mailboxes: u32,
+    },
+    /// Events without deliveries: batches to a group without members. What an
+    /// event costs, and, with one app against another, a plugin's share.
+    Events {
+        /// Messages in a request.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        batch: u32,
     },
     /// Rooms: members speak in turn through their mailboxes and the chat
     /// plugin, the others hear it. With nchan a room is a channel that members
@@ -133,12 +163,24 @@ impl Args {
         if !plain(&self.app) || !plain(&self.publish_key) {
             bail!("app and publish key: letters, digits, and - _ .");
         }
-        if let Scenario::Direct { idle: 1.., .. } = self.scenario
-            && self.dialect == Dialect::Nchan
-        {
-            bail!("--idle: nchan has no channels without readers and messages");
+        let nchan = self.dialect == Dialect::Nchan;
+        match self.scenario {
+            Scenario::Direct { idle: 1.., .. } if nchan => {
+                bail!("--idle: nchan has no channels without readers and messages")
+            }
+            Scenario::Events { .. } if nchan => bail!("nchan takes one message a request"),
+            Scenario::Groups { groups, mailboxes } => {
+                let members = MEMBERS.min(mailboxes);
+                if mailboxes % members != 0 || groups % (mailboxes / members) != 0 {
+                    bail!("groups: a multiple of mailboxes / 10, which is a whole number");
+                }
+                if nchan && groups * members > mailboxes {
+                    bail!("with nchan nobody is in more than one group");
+                }
+                Ok(())
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -157,5 +199,21 @@ mod tests {
         let args = |server| Args::parse_from(["cometbox-load", "--server", server, "park", "1"]);
         assert!(args("127.0.0.1:8080").check().is_ok());
         assert!(args("192.0.2.1:8080").check().is_err());
+    }
+
+    #[test]
+    fn groups_are_shared_out_evenly_or_not_at_all() {
+        for (words, ok) in [
+            ("groups 100", true),
+            ("groups 10000", true),
+            ("groups 1 --mailboxes 10", true),
+            ("groups 150", false),
+            ("groups 100 --mailboxes 999", false),
+            ("--dialect nchan groups 100", true),
+            ("--dialect nchan groups 200", false),
+        ] {
+            let words = ["cometbox-load"].into_iter().chain(words.split(' '));
+            assert_eq!(Args::parse_from(words.clone()).check().is_ok(), ok, "{words:?}");
+        }
     }
 }

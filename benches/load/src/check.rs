@@ -69,6 +69,11 @@ impl Stream {
         true
     }
 
+    /// Nothing of what was sent is on its way.
+    pub fn has_all(&self, sent: u32) -> bool {
+        self.next > sent && self.missing.is_empty()
+    }
+
     /// How many of those that were sent have not come.
     pub fn lost(&self, sent: u32) -> u64 {
         let never = (sent + 1).saturating_sub(self.next);

@@ -115,6 +115,16 @@ impl Speaker {
         }
     }
 
+    /// So many messages in one request (cometbox), to a group that has no
+    /// members: each is an event and becomes no delivery.
+    pub fn publish_batch(&self, name: &str, payload: usize, count: u32) -> Parcel {
+        let payload = blank(payload);
+        let item = format!(r#"{{"to":{{"groups":["{name}"]}},"data":"{payload}"}}"#);
+        let items = vec![item; count as usize].join(",");
+        let key = format!("Authorization: Bearer {}\r\n", self.publish_key);
+        parcel(self.post(&format!("/{}/publish", self.app), &key, &format!("[{items}]")))
+    }
+
     /// What a member says in a chat room: through its mailbox, or, where there
     /// is no such thing, straight to the room's channel.
     pub fn say(&self, room: &str, name: &str, key: &str, payload: usize) -> Parcel {
@@ -198,7 +208,11 @@ impl Dialect {
     /// Whether a publish or message was taken.
     pub fn taken(self, answer: &Answer<'_>) -> bool {
         match self {
-            Self::Cometbox => matches!(answer.status, 200 | 204),
+            Self::Cometbox => match answer.status {
+                // An item that failed is in an answer that did not.
+                200 => memchr::memmem::find(answer.body, b"{\"error\":").is_none(),
+                status => status == 204,
+            },
             Self::Nchan => matches!(answer.status, 200..=202),
         }
     }
@@ -266,6 +280,21 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nLast-Modified: Mon\r\nEtag: 4\r\n\r\nx";
         assert_eq!(read(Dialect::Nchan, answer, &mut position), Outcome::Messages { lost: 0 });
         assert_eq!(position, b"If-Modified-Since: Mon\r\nIf-None-Match: 4\r\n");
+    }
+
+    #[test]
+    fn a_publish_that_failed_is_not_taken() {
+        for (status, body, taken) in [
+            (200, r#"{"results":[{"queued":1}]}"#, true),
+            (200, r#"{"results":[{"queued":1},{"error":{"code":"plugin_failed"}}]}"#, false),
+            (204, "", true),
+            (503, "", false),
+        ] {
+            let answer =
+                format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let Parsed::Answer(answer) = parse(answer.as_bytes()) else { panic!("it is whole") };
+            assert_eq!(Dialect::Cometbox.taken(&answer), taken, "{status} {body}");
+        }
     }
 
     #[test]

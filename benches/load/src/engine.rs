@@ -42,6 +42,8 @@ pub struct Engine {
     pub first_error: Option<String>,
     /// Mailboxes are being closed: that a reader is told so is no error.
     pub leaving: bool,
+    /// Readers poll in [`Engine::round`] alone.
+    pub resting: bool,
     progress_ns: u64,
     buffer: Box<[u8]>,
     request: Vec<u8>,
@@ -63,6 +65,7 @@ impl Engine {
             faults: Faults::default(),
             first_error: None,
             leaving: false,
+            resting: false,
             progress_ns: now_ns(),
             buffer: vec![0; RECEIVE_BYTES].into(),
             request: Vec::new(),
@@ -81,11 +84,11 @@ impl Engine {
         self.targets.push(target);
     }
 
-    /// The reader polls at once.
+    /// The reader polls at once, unless all rest.
     pub fn add_reader(&mut self, reader: Reader) -> Result<()> {
         self.poller.add(&reader.conn, self.readers.len() as u64)?;
         self.readers.push(reader);
-        self.poll(self.readers.len() - 1)
+        if self.resting { Ok(()) } else { self.poll(self.readers.len() - 1) }
     }
 
     /// Sends what is allowed from now on, each lane so many.
@@ -106,6 +109,25 @@ impl Engine {
             self.step(lane)?;
         }
         Ok(())
+    }
+
+    /// Each target so often while nobody reads; then all poll until they have
+    /// everything. Whether they have got it.
+    pub fn round(&mut self, each: u32) -> Result<bool> {
+        self.progress_ns = now_ns();
+        for lane in 0..self.lanes.len() {
+            let it = &mut self.lanes[lane];
+            for target in &it.targets {
+                it.queue.extend((0..each).map(|_| (*target, self.progress_ns)));
+            }
+            self.step(lane)?;
+        }
+        self.wait_while(|lane| lane.busy)?;
+        for reader in 0..self.readers.len() {
+            self.poll(reader)?;
+        }
+        self.finish()?;
+        Ok(!self.stalled(now_ns()))
     }
 
     /// From now on so many a second.
@@ -143,13 +165,14 @@ impl Engine {
 
     /// Waits until everything that was allowed is sent and has arrived.
     pub fn finish(&mut self) -> Result<()> {
-        loop {
-            let open = |lane: &Lane| lane.busy || lane.outstanding > 0;
-            if !self.lanes.iter().any(open) || self.stalled(now_ns()) {
-                return Ok(());
-            }
+        self.wait_while(|lane| lane.busy || lane.outstanding > 0)
+    }
+
+    fn wait_while(&mut self, open: impl Fn(&Lane) -> bool) -> Result<()> {
+        while self.lanes.iter().any(&open) && !self.stalled(now_ns()) {
             self.turn(now_ns() + 100_000_000)?;
         }
+        Ok(())
     }
 
     fn stalled(&self, now: u64) -> bool {
@@ -387,13 +410,21 @@ impl Engine {
             }
         }
         let arrived = self.account(reader, answer.body);
-        self.poll(reader)?;
+        if !self.resting || !self.has_all(reader) {
+            self.poll(reader)?;
+        }
         if arrived == 0 {
             return Ok(());
         }
         let lane = self.readers[reader].lane;
         self.lanes[lane].outstanding = self.lanes[lane].outstanding.saturating_sub(arrived);
         self.step(lane)
+    }
+
+    fn has_all(&self, reader: usize) -> bool {
+        let it = &self.readers[reader];
+        let targets = &self.targets[it.first_target..];
+        it.streams.iter().zip(targets).all(|(stream, target)| stream.has_all(target.sent))
     }
 
     /// Enters an answer's messages into the accounts; how many are deliveries.

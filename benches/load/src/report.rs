@@ -31,7 +31,9 @@ pub struct Report {
 #[derive(Serialize)]
 pub struct Load {
     pub seconds: f64,
-    pub published: u64,
+    /// What backends published and clients sent.
+    pub events: u64,
+    pub server_cpu_us_per_event: Option<f64>,
     pub deliveries: u64,
     pub deliveries_per_second: f64,
     pub server_cpu_us_per_delivery: Option<f64>,
@@ -78,25 +80,13 @@ impl Moment {
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:?} ({} clients):", self.scenario, self.dialect, self.clients)?;
-        if let Some(load) = &self.load {
-            let latency = &load.latency_us;
-            match load.server_cpu_us_per_delivery {
-                Some(cpu) => write!(f, " {cpu:.2} µs of the server's CPU per delivery,")?,
-                None => write!(f, " (no --server-pid)")?,
+        match &self.load {
+            // Nothing but events.
+            Some(Load { deliveries: 0, server_cpu_us_per_event: Some(cpu), events, .. }) => {
+                write!(f, " {cpu:.2} µs of the server's CPU per event, {events} events")?;
             }
-            write!(
-                f,
-                " {:.0} deliveries/s, latency p50 {:.0} p99 {:.0} max {:.0} µs; generator {:.2} µs, {:.2} of a core",
-                load.deliveries_per_second,
-                latency.p50,
-                latency.p99,
-                latency.max,
-                load.generator_cpu_us_per_delivery,
-                load.generator_cpu_share,
-            )?;
-            if load.generator_cpu_share > BUSY {
-                write!(f, "\nwarning: the generator was the limit: the rate says nothing")?;
-            }
+            Some(load) => load.fmt(f)?,
+            None => {}
         }
         if let Some(memory) = &self.memory {
             write!(
@@ -115,6 +105,30 @@ impl Display for Report {
         }
         if let Some(error) = &self.first_error {
             write!(f, "\nthe first wrong answer: {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let latency = &self.latency_us;
+        match self.server_cpu_us_per_delivery {
+            Some(cpu) => write!(f, " {cpu:.2} µs of the server's CPU per delivery,")?,
+            None => write!(f, " (no --server-pid)")?,
+        }
+        write!(
+            f,
+            " {:.0} deliveries/s, latency p50 {:.0} p99 {:.0} max {:.0} µs; generator {:.2} µs, {:.2} of a core",
+            self.deliveries_per_second,
+            latency.p50,
+            latency.p99,
+            latency.max,
+            self.generator_cpu_us_per_delivery,
+            self.generator_cpu_share,
+        )?;
+        if self.generator_cpu_share > BUSY {
+            write!(f, "\nwarning: the generator was the limit: the rate says nothing")?;
         }
         Ok(())
     }

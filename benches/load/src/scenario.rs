@@ -1,7 +1,7 @@
 //! The scenarios: who reads, who publishes, what is measured.
 
 use crate::{
-    args::{Args, Scenario},
+    args::{Args, MEMBERS, Scenario},
     check::Stream,
     dialect::{Dialect, Speaker},
     engine::Engine,
@@ -32,6 +32,10 @@ struct Setup<'a> {
     /// Connected and opened; they poll when all are.
     readers: Vec<Reader>,
     tree: Option<Tree>,
+    /// Events in a request.
+    batch: u32,
+    /// Messages that wait for each poll; 0: polls wait for messages.
+    waiting: u32,
 }
 
 /// Runs what the arguments say.
@@ -47,13 +51,17 @@ pub fn run(args: &Args) -> Result<Report> {
         wait: args.wait,
     };
     let engine = Engine::new(args.server, args.dialect, run)?;
-    let setup = Setup { args, speaker, engine, run, readers: Vec::new(), tree };
+    let setup =
+        Setup { args, speaker, engine, run, readers: Vec::new(), tree, batch: 1, waiting: 0 };
     match args.scenario {
         Scenario::Park { clients, settle } => setup.park(clients, settle),
         Scenario::Broadcast { members } => setup.broadcast(members),
         Scenario::Direct { mailboxes, window, rate, idle } => {
             setup.direct(mailboxes, window.min(mailboxes), rate, idle)
         }
+        Scenario::Waiting { members, each } => setup.waiting(members, each),
+        Scenario::Groups { groups, mailboxes } => setup.groups(groups, mailboxes),
+        Scenario::Events { batch } => setup.events(batch),
         Scenario::Chat { rooms, members } => setup.chat(rooms, members),
     }
 }
@@ -183,6 +191,21 @@ impl Setup<'_> {
     }
 
     fn broadcast(mut self, members: u32) -> Result<Report> {
+        self.group(members)?;
+        self.start()?;
+        self.measure("broadcast", None)
+    }
+
+    fn waiting(mut self, members: u32, each: u32) -> Result<Report> {
+        self.waiting = each;
+        self.engine.resting = true;
+        self.group(members)?;
+        self.start()?;
+        self.measure("waiting", None)
+    }
+
+    /// Readers in one group, which a lane publishes to.
+    fn group(&mut self, members: u32) -> Result<()> {
         self.lanes(1)?;
         let group = self.name("g", 0);
         for nth in 0..members {
@@ -196,8 +219,52 @@ impl Setup<'_> {
         let parcel = self.speaker.publish_group(&group, self.args.payload as usize);
         let audience = members.into();
         self.engine.add_target(Target { parcel, lane: 0, to: 0, stream: 0, audience, sent: 0 });
+        Ok(())
+    }
+
+    /// Ten mailboxes each have the same groups, and these no other members: it
+    /// is the number of groups and memberships that counts here.
+    fn groups(mut self, groups: u32, mailboxes: u32) -> Result<Report> {
+        let members = MEMBERS.min(mailboxes);
+        let crowds = mailboxes / members;
+        let (each, lanes) = (groups / crowds, crowds.min(64));
+        self.lanes(lanes)?;
+        for crowd in 0..crowds {
+            let lane = (crowd % lanes) as usize;
+            let names: Vec<_> = (0..each).map(|nth| self.name("g", crowd * each + nth)).collect();
+            let list = names.join("\",\"");
+            for nth in 0..members {
+                let name = self.name("m", crowd * members + nth);
+                let read = if self.args.dialect.echoes() { &names[0] } else { &name };
+                let body = format!(r#"{{"name":"{name}","groups":["{list}"]}}"#);
+                let place = Place {
+                    address: crowd,
+                    first_target: (crowd * each) as usize,
+                    streams: each as usize,
+                    own: None,
+                    lane,
+                };
+                self.reader(read, &body, place)?;
+            }
+            for (stream, name) in names.iter().enumerate() {
+                let parcel = self.speaker.publish_group(name, self.args.payload as usize);
+                let (stream, audience) = (stream as u16, members.into());
+                let target = Target { parcel, lane, to: crowd, stream, audience, sent: 0 };
+                self.engine.add_target(target);
+            }
+        }
         self.start()?;
-        self.measure("broadcast", None)
+        self.measure("groups", None)
+    }
+
+    fn events(mut self, batch: u32) -> Result<Report> {
+        self.batch = batch;
+        self.lanes(1)?;
+        let nobody = self.name("nobody", 0);
+        let parcel = self.speaker.publish_batch(&nobody, self.args.payload as usize, batch);
+        let target = Target { parcel, lane: 0, to: 0, stream: 0, audience: 0, sent: 0 };
+        self.engine.add_target(target);
+        self.measure("events", None)
     }
 
     fn direct(
@@ -259,19 +326,21 @@ impl Setup<'_> {
     fn measure(mut self, scenario: &'static str, rate: Option<u32>) -> Result<Report> {
         match rate {
             Some(rate) => self.engine.set_pace(rate),
+            None if self.waiting > 0 => {}
             None => self.engine.allow(u64::MAX)?,
         }
-        self.engine.run_for(Duration::from_secs(self.args.warmup.into()))?;
+        self.run_for(self.args.warmup)?;
         self.engine.clear();
         let start = Moment::now(self.tree)?;
-        self.engine.run_for(Duration::from_secs(self.args.seconds.into()))?;
+        self.run_for(self.args.seconds)?;
         let (seconds, server, own) = Moment::now(self.tree)?.since(&start);
         let counted = &self.engine.counted;
-        let deliveries = counted.deliveries;
+        let (deliveries, events) = (counted.deliveries, counted.published * u64::from(self.batch));
         let each = |cpu: f64| cpu * 1e6 / deliveries.max(1) as f64;
         let load = Load {
             seconds,
-            published: counted.published,
+            events,
+            server_cpu_us_per_event: server.map(|cpu| cpu * 1e6 / events.max(1) as f64),
             deliveries,
             deliveries_per_second: deliveries as f64 / seconds,
             server_cpu_us_per_delivery: server.map(each),
@@ -285,9 +354,22 @@ impl Setup<'_> {
         Ok(self.report(scenario, Some(load)))
     }
 
+    fn run_for(&mut self, seconds: u32) -> Result<()> {
+        let time = Duration::from_secs(seconds.into());
+        if self.waiting == 0 {
+            return self.engine.run_for(time);
+        }
+        let end = now_ns() + time.as_nanos() as u64;
+        while now_ns() < end && self.engine.round(self.waiting)? {}
+        Ok(())
+    }
+
     fn report(&self, scenario: &'static str, load: Option<Load>) -> Report {
         let faults = self.engine.faults();
-        let idle = load.as_ref().is_some_and(|load| load.deliveries == 0);
+        let idle = load.as_ref().is_some_and(|load| match self.args.scenario {
+            Scenario::Events { .. } => load.events == 0,
+            _ => load.deliveries == 0,
+        });
         Report {
             scenario,
             dialect: self.args.dialect,

@@ -5,6 +5,7 @@ use crate::{check::Stream, dialect::Speaker};
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::mpsc,
     thread,
 };
 
@@ -47,9 +48,8 @@ fn answer(reader: &mut TcpStream, bodies: &[&Vec<u8>]) {
     reader.write_all(&body).expect("sent");
 }
 
-/// The accounts of one reader after this server has done its worst.
-fn faults(misbehave: impl FnOnce(&mut TcpStream, Vec<Vec<u8>>) + Send + 'static) -> Faults {
-    let address = server(misbehave);
+/// A lane with one target of this audience, and a reader of what it sends.
+fn engine(address: SocketAddrV4, audience: u64, resting: bool) -> Engine {
     let speaker = Speaker {
         dialect: Dialect::Nchan,
         host: "test".into(),
@@ -58,16 +58,10 @@ fn faults(misbehave: impl FnOnce(&mut TcpStream, Vec<Vec<u8>>) + Send + 'static)
         wait: 1,
     };
     let mut engine = Engine::new(address, Dialect::Nchan, 7).expect("an engine");
+    engine.resting = resting;
     engine.add_lane(Lane::new(Conn::open(address, 0).expect("a connection"))).expect("a lane");
-    // An audience of none: the lane does not wait for what will never come.
-    engine.add_target(Target {
-        parcel: speaker.publish("a", 100),
-        lane: 0,
-        to: 0,
-        stream: 0,
-        audience: 0,
-        sent: 0,
-    });
+    let parcel = speaker.publish("a", 100);
+    engine.add_target(Target { parcel, lane: 0, to: 0, stream: 0, audience, sent: 0 });
     let (poll, position) = speaker.poll("a", "");
     let reader = Reader {
         conn: Conn::open(address, 1).expect("a connection"),
@@ -81,10 +75,31 @@ fn faults(misbehave: impl FnOnce(&mut TcpStream, Vec<Vec<u8>>) + Send + 'static)
         gone: false,
     };
     engine.add_reader(reader).expect("a reader");
+    engine
+}
+
+/// The accounts of one reader after this server has done its worst.
+fn faults(misbehave: impl FnOnce(&mut TcpStream, Vec<Vec<u8>>) + Send + 'static) -> Faults {
+    // An audience of none: the lane does not wait for what will never come.
+    let mut engine = engine(server(misbehave), 0, false);
     engine.allow(PUBLISHED as u64).expect("sent");
     engine.finish().expect("answered");
     engine.run_for(Duration::from_millis(300)).expect("it goes on");
     engine.faults()
+}
+
+#[test]
+fn a_round_piles_up_messages_and_ends_when_a_poll_has_got_them() {
+    let (sent, polled) = mpsc::channel();
+    let server = server(move |reader, payloads| {
+        answer(reader, &payloads.iter().collect::<Vec<_>>());
+        reader.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+        sent.send(reader.read(&mut [0]).is_ok()).expect("somebody waits");
+    });
+    let mut engine = engine(server, 1, true);
+    assert!(engine.round(PUBLISHED as u32).expect("answered"), "everything came");
+    assert_eq!(engine.faults(), Faults::default());
+    assert!(!polled.recv().expect("the server ends"), "who has everything polls no more");
 }
 
 #[test]
