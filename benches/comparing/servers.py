@@ -1,0 +1,207 @@
+"""The servers: how they are installed, built, configured, started and measured."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+from .scenarios import OURS, SERVERS
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+KEY = "bench-only-key"
+
+# nginx at its best. For parked polls: pools as small as these requests allow.
+# For large messages: a publish that does not fit into its buffer goes through a
+# file, and else the last ten of each channel are kept in shared memory, of which
+# the 128 MB of the default are too few. For messages that wait: all of them in
+# an answer.
+TUNED = (
+    "connection_pool_size 256; request_pool_size 512; client_header_buffer_size 512; "
+    "client_body_buffer_size 128k; nchan_shared_memory_size 1G;"
+)
+TUNED_READ = "nchan_longpoll_multipart_response raw;"
+
+
+def install_nchan():
+    module = pathlib.Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+    if shutil.which("nginx") and module.exists():
+        return
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        sys.exit("nginx with nchan is missing: as root on Debian it is installed, or leave it out by --servers")
+    print("installing nginx and nchan", file=sys.stderr)
+    quiet = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    subprocess.run(["apt-get", "update", "-q"], check=True, stdout=sys.stderr)
+    packages = ["nginx", "libnginx-mod-nchan"]
+    # The package starts a server of its own, which nobody asked for here.
+    install = ["apt-get", "install", "-qy", "--no-install-recommends", *packages]
+    fresh = not shutil.which("nginx")
+    subprocess.run(install, check=True, stdout=sys.stderr, env=quiet)
+    if fresh and shutil.which("systemctl"):
+        subprocess.run(["systemctl", "disable", "--now", "nginx"], check=False, stderr=subprocess.DEVNULL)
+
+
+def build(given, servers):
+    """The programs by their names, those that were given or built now, and the
+    components next to their crates."""
+    wanted = {"cometbox-load"}
+    wanted |= {"cometbox"} if set(servers) & set(OURS) else set()
+    wanted |= {"cometbox-bound"} if "bound" in servers else set()
+    crates = sorted(crate for crate in wanted if not given.get(crate))
+    if crates:
+        chosen = [word for crate in crates for word in ("-p", crate)]
+        subprocess.run(["cargo", "build", "--release", "--locked", *chosen], cwd=ROOT, check=True)
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or "target")
+    built = ROOT / target / "release"  # an absolute target stays one
+    programs = {crate: pathlib.Path(given.get(crate) or built / crate).resolve() for crate in wanted}
+    if "cometbox" in programs:
+        for plugin in ("benches/plugin", "benches/plugin-open", "plugins/chat"):
+            command = [programs["cometbox"], "build", plugin]
+            subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+    return programs
+
+
+class Running:
+    """A server, from its start to its end."""
+
+    def __init__(self, server, programs, core):
+        self.server, self.programs, self.core = server, programs, core
+
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="cometbox-compare-")
+        folder = pathlib.Path(self.folder.name)
+        self.port = free_port()
+        if self.server in OURS:
+            config = folder / "cometbox.toml"
+            config.write_text(cometbox_config(self.port))
+            command = [self.programs["cometbox"], "serve", "--config", config]
+        elif self.server == "bound":
+            command = [self.programs["cometbox-bound"], self.port]
+        else:
+            config = folder / "nginx.conf"
+            config.write_text(nginx_config(self.port, folder, self.server == "nchan-tuned"))
+            command = ["nginx", "-c", config, "-e", folder / "error.log"]
+        self.log = open(folder / "log", "w+")
+        command = ["taskset", "-c", str(self.core), *map(str, command)]
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
+        self.pid = self.process.pid  # taskset becomes what it starts
+        try:
+            self.wait_until_it_listens()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def wait_until_it_listens(self):
+        end = time.time() + 30
+        while time.time() < end and self.process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            time.sleep(0.05)
+        self.log.seek(0)
+        sys.exit(f"{SERVERS[self.server]} does not start:\n{self.log.read()}")
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+        self.folder.cleanup()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def cometbox_config(port):
+    app = '[[app]]\nname = "{}"\nplugins = [{}]\npublish_keys = ["{}"]\n'
+    folder = lambda path: json.dumps(str(ROOT / path))
+    return (
+        f'listen = "127.0.0.1:{port}"\nadmin = ""\n'
+        + app.format("bench", folder("benches/plugin"), KEY)
+        + app.format("open", folder("benches/plugin-open"), KEY)
+        + app.format("chat", folder("plugins/chat"), KEY)
+    )
+
+
+def nginx_config(port, folder, tuned):
+    # Beside the pools, only what keeps nginx from closing the connections of
+    # the test, and room for as many.
+    return f"""
+load_module /usr/lib/nginx/modules/ngx_nchan_module.so;
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 19500; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    keepalive_timeout 3600;
+    {TUNED if tuned else ""}
+    server {{
+        listen 127.0.0.1:{port};
+        location = /ready {{ return 204; }}
+        location ~ ^/sub/(.+)$ {{ nchan_subscriber longpoll; nchan_channel_id $1; {TUNED_READ if tuned else ""} }}
+        location ~ ^/pub/(.+)$ {{ nchan_publisher; nchan_channel_id $1; }}
+    }}
+}}
+"""
+
+
+def measure(programs, running, server, work, seconds, core):
+    """One run: the generator's report, which has `why` if it failed."""
+    dialect = "nchan" if server.startswith("nchan") else "cometbox"
+    command = ["taskset", "-c", str(core), str(programs["cometbox-load"]), "--dialect", dialect]
+    command += ["--server", f"127.0.0.1:{running.port}", "--server-pid", str(running.pid)]
+    command += ["--publish-key", KEY, "--seconds", str(seconds)]
+    if work[0] == "chat":
+        command += ["--app", "chat"]
+    elif server == "cometbox-open":
+        command += ["--app", "open"]
+    try:
+        done = subprocess.run(command + work, capture_output=True, text=True, timeout=seconds + 300)
+    except subprocess.TimeoutExpired:
+        return {"ok": False, "why": "the generator did not end"}
+    print("  " + done.stderr.strip(), file=sys.stderr)
+    try:
+        report = json.loads(done.stdout)
+    except ValueError:
+        report = {"ok": False}
+    if not report["ok"]:
+        report["why"] = " ".join(done.stderr.split("FAILED:")[-1].split())
+    return report
+
+
+def versions(programs, servers, given):
+    parts = []
+    if "cometbox" in programs:
+        # Of a program that was given only its version is known.
+        commit = "" if given.get("cometbox") else output(["git", "-C", str(ROOT), "describe", "--always", "--dirty"])
+        version = output([str(programs["cometbox"]), "--version"])
+        parts.append(f"{version} ({commit})" if commit else version)
+    if any(server.startswith("nchan") for server in servers):
+        parts.append(output(["nginx", "-v"]).replace("nginx version: ", ""))
+        parts.append("nchan " + output(["dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan"]))
+    return ", ".join(parts)
+
+
+def output(command):
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return (done.stdout or done.stderr).strip() if done.returncode == 0 else ""

@@ -1,0 +1,90 @@
+"""What was found, as Markdown."""
+
+import datetime
+import os
+import pathlib
+import platform
+import statistics
+import sys
+
+from .goals import goals
+from .numbers import difference, quotient, values
+from .scenarios import EVENT, SERVERS, describe, figures, number
+
+
+def render(results, options, found, minutes, failures):
+    columns = [server for server in options.servers if server != "cometbox-open"]
+    peers = [server for server in columns if server != "cometbox"] if "cometbox" in columns else []
+    titles = [SERVERS[server] for server in columns] + [f"Cometbox : {SERVERS[peer]}" for peer in peers]
+    lines = ["| work | figure | " + " | ".join(titles) + " |"]
+    lines += ["|---|---|" + "---|" * len(titles)]
+    for scenario in options.scenarios:
+        if not any((scenario, server) in results for server in columns):
+            continue
+        of = lambda server: results.get((scenario, server), [])
+        for title, digits, path in figures(scenario):
+            cells = [cell(of(server), digits, path) for server in columns]
+            cells += [ratio(of("cometbox"), of(peer), path) for peer in peers]
+            lines.append(f"| {describe(scenario)} | {title} | " + " | ".join(cells) + " |")
+        if of("cometbox-open"):
+            share = difference(of("cometbox"), of("cometbox-open"), EVENT[2])
+            cells = ["–" if server != "cometbox" or share is None else number(share, 2) for server in columns]
+            cells += ["–"] * len(peers)
+            lines.append(f"| {describe(scenario)} | … of that the plugin's | " + " | ".join(cells) + " |")
+    parts = ["\n".join(lines), goals(results), *notes(results, options, found, minutes, failures)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def notes(results, options, found, minutes, failures):
+    many = options.rounds > 1
+    yield f"{datetime.date.today()}, {machine()}. {found}. `{command_line()}`, {minutes:.0f} minutes."
+    yield (
+        f"{'Median (least – most)' if many else 'One value'} of {options.rounds} "
+        f"round{'s' if many else ''}, {options.seconds} s each; server and generator on a core each. "
+        "CPU is user and system time of the server's processes, and includes the publish requests; "
+        "bytes are PSS over what the server took before the first client. "
+        "Deliveries/s are noisy where others use the machine; CPU per delivery is less so."
+    )
+    if "bound" in options.servers:
+        yield (
+            "The raw epoll bound (benches/bound) is no server: it is what one receive and one send "
+            "in an epoll loop cost, with next to nothing between them."
+        )
+    if "nchan" in options.servers and "waiting" in options.scenarios:
+        yield "nchan as it comes answers a poll with one message, however many wait; tuned, with all."
+    shares = [s for reports in results.values() for s in values(reports, ("load", "generator_cpu_share"))]
+    if shares:
+        limit = " Above 0.9 it is the limit: that rate says nothing about the server." if max(shares) > 0.9 else ""
+        yield f"The generator took at most {max(shares):.2f} of its core.{limit}"
+    yield from (f"Failed: {failure}." for failure in failures)
+
+
+def cell(reports, digits, path):
+    if not reports:
+        return "–"
+    found = values(reports, path)
+    if len(found) < len(reports):
+        return "failed"
+    median = number(statistics.median(found), digits)
+    if len(found) == 1:
+        return median
+    return f"**{median}** ({number(min(found), digits)} – {number(max(found), digits)})"
+
+
+def ratio(ours, theirs, path):
+    found = quotient(ours, theirs, path)
+    return "–" if found is None else f"{found:.2f}"
+
+
+def machine():
+    text = pathlib.Path("/proc/cpuinfo").read_text()
+    models = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
+    load = os.getloadavg()[0]
+    model = models[0] if models else platform.machine()
+    return f"{model}, {os.cpu_count()} cores, Linux {platform.release()}, load average at the end {load:.1f}"
+
+
+def command_line():
+    # Where somebody keeps his binaries is nobody's business.
+    words = [pathlib.Path(word).name if word.startswith(("/", ".")) else word for word in sys.argv[1:]]
+    return " ".join(["benches/compare", *words])
