@@ -23,12 +23,6 @@ def quotient(ours, theirs, path):
     return statistics.median(ours) / statistics.median(theirs)
 
 
-def difference(ours, theirs, path):
-    """Of the medians; None if there are none."""
-    ours, theirs = values(ours, path), values(theirs, path)
-    return statistics.median(ours) - statistics.median(theirs) if ours and theirs else None
-
-
 def median(reports, path):
     found = values(reports, path)
     return statistics.median(found) if found else None

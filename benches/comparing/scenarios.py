@@ -1,15 +1,12 @@
 """What is run, on which servers, and which figures are shown."""
 
-# "cometbox-open" has no column: it is there for a plugin's share.
 SERVERS = {
     "cometbox": "Cometbox",
-    "cometbox-open": "Cometbox, plugin asleep",
     "nchan": "nchan",
     "nchan-tuned": "nchan tuned",
     "bound": "raw epoll bound",
 }
-OURS = ["cometbox", "cometbox-open"]
-ALL = ["cometbox", "nchan", "nchan-tuned", "bound"]
+ALL = list(SERVERS)
 
 # Name: the generator's arguments, and the servers that can do it. Who is
 # compared runs next to each other, for others use the machine, too.
@@ -29,12 +26,13 @@ SCENARIOS = {
     "groups-1000": (["groups", "1000"], ["cometbox"]),
     "groups-10000": (["groups", "10000"], ["cometbox"]),
     "chat": (["chat"], ALL),
-    "events": (["events"], OURS),
+    "share-direct": (["direct", "--against", "open"], ["cometbox"]),
+    "share-events": (["events", "--against", "open"], ["cometbox"]),
     "park-2000": (["park", "2000"], ALL),
     "park-10000": (["park", "10000"], ALL),
     "park-18000": (["park", "18000"], ALL),
 }
-QUICK = ["broadcast-1000", "direct", "direct-2000", "direct-10000", "waiting", "chat", "events", "park-2000"]
+QUICK = ["broadcast-1000", "direct", "direct-2000", "direct-10000", "waiting", "chat", "share-events", "park-2000"]
 FULL = [name for name in SCENARIOS if name != "park-2000"]
 
 WORK = {
@@ -49,13 +47,15 @@ WORK = {
     "waiting": "waiting: one group of 1 000, 10 messages for each poll",
     "groups": "groups: {} of 10 members, 1 000 mailboxes, 64 in flight",
     "chat": "chat: 20 rooms of 50",
-    "events": "events: publishes to nobody, 100 in a request",
+    "share-direct": "direct, in turn with a plugin that sleeps",
+    "share-events": "publishes to nobody, 100 in a request, in turn with a plugin that sleeps",
     "park": "park: {} parked polls",
 }
 
 # Title, digits, and where it is in the generator's report.
 CPU = ("server CPU per delivery, µs", 2, ("load", "server_cpu_us_per_delivery"))
-EVENT = ("server CPU per event, µs", 2, ("load", "server_cpu_us_per_event"))
+EVENT = ("server CPU per event, µs", 2, ("share", "event_us"))
+SHARE = ("… of that the plugin's", 2, ("share", "share_us"))
 RATE = ("deliveries/s", 0, ("load", "deliveries_per_second"))
 P50 = ("latency p50, µs", 0, ("load", "latency_us", "p50"))
 P99 = ("latency p99, µs", 0, ("load", "latency_us", "p99"))
@@ -67,8 +67,8 @@ LEFT = ("… after all left", 0, ("memory", "after_leaving"))
 def figures(scenario):
     if scenario.startswith("park"):
         return [PARKED, AFTER, LEFT]
-    if scenario == "events":
-        return [EVENT]
+    if scenario.startswith("share"):
+        return [EVENT, SHARE]
     return [CPU, P50, P99] if scenario in ("direct-2000", "direct-10000") else [CPU, RATE]
 
 

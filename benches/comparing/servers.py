@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from .scenarios import OURS, SERVERS
+from .scenarios import SERVERS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 KEY = "bench-only-key"
@@ -51,7 +51,7 @@ def build(given, servers):
     """The programs by their names, those that were given or built now, and the
     components next to their crates."""
     wanted = {"cometbox-load"}
-    wanted |= {"cometbox"} if set(servers) & set(OURS) else set()
+    wanted |= {"cometbox"} if "cometbox" in servers else set()
     wanted |= {"cometbox-bound"} if "bound" in servers else set()
     crates = sorted(crate for crate in wanted if not given.get(crate))
     if crates:
@@ -77,7 +77,7 @@ class Running:
         self.folder = tempfile.TemporaryDirectory(prefix="cometbox-compare-")
         folder = pathlib.Path(self.folder.name)
         self.port = free_port()
-        if self.server in OURS:
+        if self.server == "cometbox":
             config = folder / "cometbox.toml"
             config.write_text(cometbox_config(self.port))
             command = [self.programs["cometbox"], "serve", "--config", config]
@@ -170,8 +170,6 @@ def measure(programs, running, server, work, seconds, core):
     command += ["--publish-key", KEY, "--seconds", str(seconds)]
     if work[0] == "chat":
         command += ["--app", "chat"]
-    elif server == "cometbox-open":
-        command += ["--app", "open"]
     try:
         done = subprocess.run(command + work, capture_output=True, text=True, timeout=seconds + 300)
     except subprocess.TimeoutExpired:

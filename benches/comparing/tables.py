@@ -8,29 +8,22 @@ import statistics
 import sys
 
 from .goals import goals
-from .numbers import difference, quotient, values
-from .scenarios import EVENT, SERVERS, describe, figures, number
+from .numbers import quotient, values
+from .scenarios import SERVERS, describe, figures, number
 
 
 def render(results, options, found, minutes, failures):
-    columns = [server for server in options.servers if server != "cometbox-open"]
+    columns = options.servers
     peers = [server for server in columns if server != "cometbox"] if "cometbox" in columns else []
     titles = [SERVERS[server] for server in columns] + [f"Cometbox : {SERVERS[peer]}" for peer in peers]
     lines = ["| work | figure | " + " | ".join(titles) + " |"]
     lines += ["|---|---|" + "---|" * len(titles)]
     for scenario in options.scenarios:
-        if not any((scenario, server) in results for server in columns):
-            continue
         of = lambda server: results.get((scenario, server), [])
         for title, digits, path in figures(scenario):
             cells = [cell(of(server), digits, path) for server in columns]
             cells += [ratio(of("cometbox"), of(peer), path) for peer in peers]
             lines.append(f"| {describe(scenario)} | {title} | " + " | ".join(cells) + " |")
-        if of("cometbox-open"):
-            share = difference(of("cometbox"), of("cometbox-open"), EVENT[2])
-            cells = ["–" if server != "cometbox" or share is None else number(share, 2) for server in columns]
-            cells += ["–"] * len(peers)
-            lines.append(f"| {describe(scenario)} | … of that the plugin's | " + " | ".join(cells) + " |")
     parts = ["\n".join(lines), goals(results), *notes(results, options, found, minutes, failures)]
     return "\n\n".join(part for part in parts if part)
 
@@ -56,6 +49,12 @@ def notes(results, options, found, minutes, failures):
     if shares:
         limit = " Above 0.9 it is the limit: that rate says nothing about the server." if max(shares) > 0.9 else ""
         yield f"The generator took at most {max(shares):.2f} of its core.{limit}"
+    late = [us for reports in results.values() for us in values(reports, ("load", "lateness_us", "p99"))]
+    if late:
+        yield (
+            f"At a fixed rate publishes went out up to {number(max(late), 0)} µs late (p99), which is in "
+            "the latencies: the generator was off its core, or all its connections waited for the server."
+        )
     yield from (f"Failed: {failure}." for failure in failures)
 
 

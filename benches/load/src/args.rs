@@ -48,6 +48,11 @@ pub struct Args {
     #[arg(long, global = true, default_value_t = 25, value_name = "S",
           value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub wait: u32,
+    /// Compares with another app, by turns: what an event costs more (direct,
+    /// events). With one whose plugin sleeps, benches/plugin-open, that is the
+    /// plugin's share.
+    #[arg(long, global = true, value_name = "APP")]
+    pub against: Option<String>,
     #[command(subcommand)]
     pub scenario: Scenario,
 }
@@ -160,10 +165,20 @@ impl Args {
         let plain = |text: &str| {
             text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
         };
-        if !plain(&self.app) || !plain(&self.publish_key) {
+        if !self.against.iter().chain([&self.app]).all(|app| plain(app))
+            || !plain(&self.publish_key)
+        {
             bail!("app and publish key: letters, digits, and - _ .");
         }
         let nchan = self.dialect == Dialect::Nchan;
+        let turns =
+            matches!(self.scenario, Scenario::Direct { rate: None, .. } | Scenario::Events { .. });
+        if self.against.is_some() && (nchan || !turns) {
+            bail!("--against: direct without a rate, and events, in cometbox");
+        }
+        if self.against.is_some() && self.server_pid.is_none() {
+            bail!("--against is about the server's CPU: it needs --server-pid");
+        }
         match self.scenario {
             Scenario::Direct { idle: 1.., .. } if nchan => {
                 bail!("--idle: nchan has no channels without readers and messages")
@@ -202,8 +217,15 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_shared_out_evenly_or_not_at_all() {
+    fn what_cannot_be_done_is_said_before_it_is_tried() {
         for (words, ok) in [
+            ("--server-pid 1 events --against open", true),
+            ("--server-pid 1 direct --against open", true),
+            ("direct --against open", false),
+            ("--server-pid 1 direct --against open --rate 7", false),
+            ("--server-pid 1 chat --against open", false),
+            ("--dialect nchan events", false),
+            ("--dialect nchan direct --idle 1", false),
             ("groups 100", true),
             ("groups 10000", true),
             ("groups 1 --mailboxes 10", true),

@@ -16,7 +16,7 @@ use crate::{
     process::now_ns,
 };
 use anyhow::{Result, bail};
-use std::{mem, net::SocketAddrV4, time::Duration};
+use std::{mem, net::SocketAddrV4, ops::Range, time::Duration};
 
 /// Nothing arrived for so long, though something should: it is lost.
 const STALLED: Duration = Duration::from_secs(5);
@@ -91,10 +91,10 @@ impl Engine {
         if self.resting { Ok(()) } else { self.poll(self.readers.len() - 1) }
     }
 
-    /// Sends what is allowed from now on, each lane so many.
-    pub fn allow(&mut self, each: u64) -> Result<()> {
+    /// These lanes send from now on, each so many.
+    pub fn allow(&mut self, lanes: Range<usize>, each: u64) -> Result<()> {
         self.progress_ns = now_ns();
-        for lane in 0..self.lanes.len() {
+        for lane in lanes {
             self.lanes[lane].allowed = each;
             self.step(lane)?;
         }
@@ -192,6 +192,10 @@ impl Engine {
             }
         }
         faults
+    }
+
+    pub fn lanes(&self) -> usize {
+        self.lanes.len()
     }
 
     pub fn readers(&self) -> usize {

@@ -22,6 +22,7 @@ pub struct Report {
     pub payload_bytes: u32,
     pub load: Option<Load>,
     pub memory: Option<Memory>,
+    pub share: Option<Share>,
     pub faults: Faults,
     pub first_error: Option<String>,
     pub ok: bool,
@@ -55,6 +56,15 @@ pub struct Memory {
     pub after_leaving: f64,
     /// Altogether, before the first one.
     pub server_before: u64,
+}
+
+/// What an event costs the server in one app and in another, in microseconds of
+/// CPU; medians over turns, and of the difference between neighbouring turns.
+#[derive(Serialize)]
+pub struct Share {
+    pub event_us: f64,
+    pub against_us: f64,
+    pub share_us: f64,
 }
 
 /// Clocks at one moment.
@@ -93,6 +103,13 @@ impl Display for Report {
                 f,
                 " {:.0} bytes parked, {:.0} after a message, {:.0} after leaving",
                 memory.parked, memory.after_a_message, memory.after_leaving,
+            )?;
+        }
+        if let Some(Share { event_us, against_us, share_us }) = &self.share {
+            write!(
+                f,
+                " {event_us:.2} µs of the server's CPU per event, {against_us:.2} in the other app, \
+                 {share_us:.2} more"
             )?;
         }
         if !self.ok {

@@ -1,4 +1,6 @@
-//! The scenarios: who reads, who publishes, what is measured.
+//! The scenarios: who reads, who publishes.
+
+mod measure;
 
 use crate::{
     args::{Args, MEMBERS, Scenario},
@@ -8,10 +10,10 @@ use crate::{
     net::Conn,
     parts::{Lane, Reader, Target},
     process::{Tree, now_ns},
-    report::{Load, Memory, Moment, Report},
+    report::{Memory, Report},
 };
 use anyhow::{Context, Result, bail};
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 /// Publishers of the park scenario: it is not about speed.
 const PARK_LANES: u32 = 16;
@@ -71,17 +73,18 @@ impl Setup<'_> {
         format!("{what}{nth}-{:08x}", self.run)
     }
 
-    /// A connection that the server has accepted.
     fn conn(&self, nth: u32) -> Result<Conn> {
         Conn::open(self.args.server, nth as usize)
     }
 
-    fn lanes(&mut self, count: u32) -> Result<()> {
+    /// Further lanes.
+    fn lanes(&mut self, count: u32) -> Result<Range<usize>> {
+        let first = self.engine.lanes();
         for nth in 0..count {
             let conn = self.conn(nth)?;
             self.engine.add_lane(Lane::new(conn))?;
         }
-        Ok(())
+        Ok(first..self.engine.lanes())
     }
 
     /// Opens a mailbox; its key.
@@ -130,11 +133,12 @@ impl Setup<'_> {
     }
 
     /// Readers of a mailbox each, which lanes publish to in turn; their keys.
-    fn mailboxes(&mut self, count: u32, lanes: u32) -> Result<Vec<String>> {
+    fn mailboxes(&mut self, count: u32, lanes: Range<usize>) -> Result<Vec<String>> {
         let payload = self.args.payload as usize;
         let mut keys = Vec::new();
-        for nth in 0..count {
-            let (name, lane) = (self.name("m", nth), (nth % lanes) as usize);
+        let first = self.readers.len() as u32;
+        for nth in first..first + count {
+            let (name, lane) = (self.name("m", nth), lanes.start + nth as usize % lanes.len());
             let place =
                 Place { address: nth, first_target: nth as usize, streams: 1, own: None, lane };
             keys.push(self.reader(&name, &format!(r#"{{"name":"{name}"}}"#), place)?);
@@ -154,8 +158,7 @@ impl Setup<'_> {
     fn park(mut self, clients: u32, settle: u32) -> Result<Report> {
         let Some(tree) = self.tree else { bail!("park is about memory: it needs --server-pid") };
         let settle = Duration::from_secs(settle.into());
-        let lanes = PARK_LANES.min(clients);
-        self.lanes(lanes)?;
+        let lanes = self.lanes(PARK_LANES.min(clients))?;
         // What the first requests of all allocate is not the clients'.
         let mut control = self.conn(0)?;
         let name = self.name("first", 0);
@@ -259,12 +262,21 @@ impl Setup<'_> {
 
     fn events(mut self, batch: u32) -> Result<Report> {
         self.batch = batch;
-        self.lanes(1)?;
-        let nobody = self.name("nobody", 0);
-        let parcel = self.speaker.publish_batch(&nobody, self.args.payload as usize, batch);
-        let target = Target { parcel, lane: 0, to: 0, stream: 0, audience: 0, sent: 0 };
-        self.engine.add_target(target);
-        self.measure("events", None)
+        let lanes = self.nobody()?;
+        let Some(against) = &self.args.against else { return self.measure("events", None) };
+        self.speaker.app.clone_from(against);
+        let others = self.nobody()?;
+        self.compare("events", [lanes, others])
+    }
+
+    /// A lane that publishes to a group without members.
+    fn nobody(&mut self) -> Result<Range<usize>> {
+        let lanes = self.lanes(1)?;
+        let name = self.name("nobody", 0);
+        let parcel = self.speaker.publish_batch(&name, self.args.payload as usize, self.batch);
+        let lane = lanes.start;
+        self.engine.add_target(Target { parcel, lane, to: 0, stream: 0, audience: 0, sent: 0 });
+        Ok(lanes)
     }
 
     fn direct(
@@ -274,16 +286,23 @@ impl Setup<'_> {
         rate: Option<u32>,
         idle: u32,
     ) -> Result<Report> {
-        self.lanes(window)?;
         let mut control = self.conn(0)?;
         for nth in 0..idle {
             let name = self.name("idle", nth);
             let body = format!(r#"{{"name":"{name}","linger_ms":{IDLE_LINGER_MS}}}"#);
             self.open(&mut control, &body)?;
         }
-        self.mailboxes(mailboxes, window)?;
+        let lanes = self.lanes(window)?;
+        self.mailboxes(mailboxes, lanes.clone())?;
+        let Some(against) = &self.args.against else {
+            self.start()?;
+            return self.measure("direct", rate);
+        };
+        self.speaker.app.clone_from(against);
+        let others = self.lanes(window)?;
+        self.mailboxes(mailboxes, others.clone())?;
         self.start()?;
-        self.measure("direct", rate)
+        self.compare("direct", [lanes, others])
     }
 
     fn chat(mut self, rooms: u32, members: u32) -> Result<Report> {
@@ -320,67 +339,6 @@ impl Setup<'_> {
         // Nobody has read yet that the others came: that is read now.
         self.start()?;
         self.measure("chat", None)
-    }
-
-    /// Warms up, measures, and waits for what is on its way.
-    fn measure(mut self, scenario: &'static str, rate: Option<u32>) -> Result<Report> {
-        match rate {
-            Some(rate) => self.engine.set_pace(rate),
-            None if self.waiting > 0 => {}
-            None => self.engine.allow(u64::MAX)?,
-        }
-        self.run_for(self.args.warmup)?;
-        self.engine.clear();
-        let start = Moment::now(self.tree)?;
-        self.run_for(self.args.seconds)?;
-        let (seconds, server, own) = Moment::now(self.tree)?.since(&start);
-        let counted = &self.engine.counted;
-        let (deliveries, events) = (counted.deliveries, counted.published * u64::from(self.batch));
-        let each = |cpu: f64| cpu * 1e6 / deliveries.max(1) as f64;
-        let load = Load {
-            seconds,
-            events,
-            server_cpu_us_per_event: server.map(|cpu| cpu * 1e6 / events.max(1) as f64),
-            deliveries,
-            deliveries_per_second: deliveries as f64 / seconds,
-            server_cpu_us_per_delivery: server.map(each),
-            server_cpu_share: server.map(|cpu| cpu / seconds),
-            generator_cpu_us_per_delivery: each(own),
-            generator_cpu_share: own / seconds,
-            latency_us: counted.latency.percentiles(),
-            lateness_us: rate.map(|_| counted.lateness.percentiles()),
-        };
-        self.engine.drain()?;
-        Ok(self.report(scenario, Some(load)))
-    }
-
-    fn run_for(&mut self, seconds: u32) -> Result<()> {
-        let time = Duration::from_secs(seconds.into());
-        if self.waiting == 0 {
-            return self.engine.run_for(time);
-        }
-        let end = now_ns() + time.as_nanos() as u64;
-        while now_ns() < end && self.engine.round(self.waiting)? {}
-        Ok(())
-    }
-
-    fn report(&self, scenario: &'static str, load: Option<Load>) -> Report {
-        let faults = self.engine.faults();
-        let idle = load.as_ref().is_some_and(|load| match self.args.scenario {
-            Scenario::Events { .. } => load.events == 0,
-            _ => load.deliveries == 0,
-        });
-        Report {
-            scenario,
-            dialect: self.args.dialect,
-            clients: self.engine.readers(),
-            payload_bytes: self.args.payload,
-            load,
-            memory: None,
-            faults,
-            first_error: self.engine.first_error.clone(),
-            ok: faults.none() && !idle,
-        }
     }
 }
 

@@ -82,7 +82,7 @@ fn engine(address: SocketAddrV4, audience: u64, resting: bool) -> Engine {
 fn faults(misbehave: impl FnOnce(&mut TcpStream, Vec<Vec<u8>>) + Send + 'static) -> Faults {
     // An audience of none: the lane does not wait for what will never come.
     let mut engine = engine(server(misbehave), 0, false);
-    engine.allow(PUBLISHED as u64).expect("sent");
+    engine.allow(0..1, PUBLISHED as u64).expect("sent");
     engine.finish().expect("answered");
     engine.run_for(Duration::from_millis(300)).expect("it goes on");
     engine.faults()
