@@ -66,7 +66,11 @@ const CLIENTS: std::ops::RangeInclusive<i64> = 1..=60_000;
 #[derive(Subcommand, Debug, Clone)]
 pub enum Scenario {
     /// Memory: N polls, each on a mailbox of its own; then each gets a message
-    /// and polls again; then all leave.
+    /// and polls again; then all close their mailboxes and connections.
+    ///
+    /// A client opens its mailbox over the connection that it polls on, so what
+    /// is counted for it is connection, mailbox, name, key, and what an open
+    /// leaves behind.
     Park {
         #[arg(value_parser = clap::value_parser!(u32).range(CLIENTS))]
         clients: u32,

@@ -21,6 +21,9 @@ const PARK_LANES: u32 = 16;
 /// After this the polls of a setup are parked.
 const QUIET: Duration = Duration::from_millis(500);
 
+/// In this time all polls are told that their mailboxes were closed.
+const TOLD: Duration = Duration::from_secs(20);
+
 /// How long a mailbox lives that nobody reads, in a body of the bench plugin.
 const IDLE_LINGER_MS: u64 = 3_600_000;
 
@@ -183,7 +186,10 @@ impl Setup<'_> {
             let close = self.speaker.close(&self.name("m", nth as u32), key);
             control.ask(&close, |_| ())?;
         }
-        self.engine.run_for(QUIET)?;
+        let end = now_ns() + TOLD.as_nanos() as u64;
+        while self.engine.readers_left() > 0 && now_ns() < end {
+            self.engine.run_for(QUIET)?;
+        }
         self.engine.faults.errors += self.engine.readers_left() as u64;
         let report = self.report("park", None);
         self.engine.hang_up();
