@@ -38,7 +38,6 @@ GOALS = [
     ("a plugin's share of an event, µs", 1.0, 2, value(SHARE, "share-events")),
     ("… where each event is a request and a delivery", 1.0, 2, value(SHARE, "share-direct")),
     ("direct: CPU per delivery, 100 000 mailboxes, 1 % of them active : 1 000", 1.2, 2, growth("direct-idle", "direct")),
-    ("CPU per delivery, 10 000 groups : 100", 1.2, 2, growth("groups-10000", "groups-100")),
 ]
 
 
