@@ -44,7 +44,7 @@ impl Name {
             Err(BadName::Empty)
         } else if text.len() > MAX_NAME_BYTES {
             Err(BadName::TooLong)
-        } else if text.chars().any(char::is_control) {
+        } else if !text.bytes().all(is_plain) && text.chars().any(char::is_control) {
             Err(BadName::Control)
         } else {
             Ok(())
@@ -55,6 +55,11 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Visible ASCII, of which most names are made.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~')
 }
 
 impl TryFrom<String> for Name {

@@ -4,7 +4,7 @@
 use super::{
     clock,
     cors::{self, Grant},
-    reply::{NO_STORE, Reply},
+    reply::Reply,
 };
 use crate::{
     config::CorsConfig,
@@ -54,15 +54,22 @@ pub(super) fn answer(
     };
     body.clear();
     transport::batch(format, batch, body);
-    status_line(out, 200);
-    header(out, "content-type", format.content_type());
-    header(out, "cache-control", NO_STORE);
+    out.extend_from_slice(match format {
+        Format::Json => JSON_BATCH,
+        Format::MsgPack => MSGPACK_BATCH,
+    });
     if let Some(grant) = grant {
         cors::headers(cors, grant).for_each(|(name, value)| header(out, name, value));
     }
     end_of_head(out, close, Some(body.len()));
     out.extend_from_slice(body);
 }
+
+/// The beginning of nearly every answer, in one piece.
+const JSON_BATCH: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: no-store\r\n";
+const MSGPACK_BATCH: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/msgpack\r\ncache-control: no-store\r\n";
 
 /// RFC 9110, 15.3.5 and 15.4.5: these end with their head.
 fn has_body(status: u16) -> bool {
@@ -95,22 +102,22 @@ fn end_of_head(out: &mut Vec<u8>, close: bool, body_bytes: Option<usize>) {
     if let Some(bytes) = body_bytes {
         header(out, "content-length", itoa::Buffer::new().format(bytes));
     }
-    date(out);
-    out.extend_from_slice(b"\r\n");
+    date_and_end(out);
 }
 
-/// RFC 9110, 6.6.1: whoever has a clock says when. Written once a second.
-fn date(out: &mut Vec<u8>) {
+/// RFC 9110, 6.6.1: whoever has a clock says when. Rendered once a second.
+fn date_and_end(out: &mut Vec<u8>) {
     thread_local! {
         static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
     }
     let second = clock::unix_second();
     DATE.with_borrow_mut(|(of, text)| {
         if *of != second || text.is_empty() {
-            *text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
+            let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
+            *text = format!("date: {date}\r\n\r\n");
             *of = second;
         }
-        header(out, "date", text);
+        out.extend_from_slice(text.as_bytes());
     });
 }
 

@@ -34,7 +34,7 @@ impl Reply {
             status,
             content_type: None,
             body: Cow::Borrowed(&[]),
-            cache_control: NO_STORE,
+            cache_control: "no-store",
             headers: Vec::new(),
             close: false,
         }
@@ -100,5 +100,3 @@ impl Reply {
         self
     }
 }
-
-pub(super) const NO_STORE: &str = "no-store";

@@ -161,9 +161,12 @@ impl NoRoute {
 }
 
 fn mailbox_name(encoded: &str) -> Result<Cow<'_, str>, NoRoute> {
-    let text = percent_decode_str(encoded).decode_utf8().map_err(|_| {
-        NoRoute::new(Code::BadName, "the mailbox's name is not UTF-8 once percent-decoded")
-    })?;
+    let text = match encoded.contains('%') {
+        false => Cow::Borrowed(encoded),
+        true => percent_decode_str(encoded).decode_utf8().map_err(|_| {
+            NoRoute::new(Code::BadName, "the mailbox's name is not UTF-8 once percent-decoded")
+        })?,
+    };
     match Name::check(&text) {
         Ok(()) => Ok(text),
         Err(error) => Err(NoRoute::new(Code::BadName, error.to_string())),

@@ -140,9 +140,9 @@ pub(super) enum Next {
 pub(super) enum Parked {
     Held,
     /// It has its answer already; the caller still works on it.
-    Answered(Answer),
+    Answered(Answer, Held),
     /// Its client is gone; the caller still works on it.
-    HungUp,
+    HungUp(Held),
 }
 
 impl Conn {
@@ -227,8 +227,8 @@ impl Conn {
     pub fn park(&self, held: Held, now_ms: u64) -> Parked {
         let mut state = self.state.lock();
         match mem::replace(&mut state.phase, Phase::Running) {
-            Phase::Answered(answer) => Parked::Answered(*answer),
-            _ if state.hung_up => Parked::HungUp,
+            Phase::Answered(answer) => Parked::Answered(*answer, held),
+            _ if state.hung_up => Parked::HungUp(held),
             _ => {
                 state.phase = Phase::Held(held);
                 state.since_ms = now_ms;

@@ -21,8 +21,9 @@ use self::{
 };
 use super::clock::Clock;
 use crate::{
+    app::Answers,
     config::{CorsConfig, HttpConfig},
-    core::{Answer, ConnId},
+    core::ConnId,
 };
 use std::{
     cell::Cell,
@@ -42,6 +43,10 @@ use std::{
 /// Most shards, and most connections on each: what a [`ConnId`] has room for.
 const MAX_SHARDS: usize = 1 << 7;
 const MAX_PER_SHARD: u32 = 1 << 24;
+
+/// More answers than this to one call are left to others, each to the thread of
+/// its connection.
+const ANSWERS_AT_ONCE: usize = 64;
 
 /// Buffers larger than this are not kept for the next answer, in bytes.
 const KEPT_BYTES: usize = 256 << 10;
@@ -100,13 +105,34 @@ impl Front {
         Ok(())
     }
 
-    /// Brings the answer to a held read, and writes it.
-    pub fn answer(&self, id: ConnId, answer: Answer, now_ms: u64) {
-        let (shard, index, request) = parts(id);
-        let Some(conn) = self.shards.get(shard).and_then(|shard| shard.find(index)) else { return };
+    /// Brings answers to held reads, or leaves them to the threads of their
+    /// connections if they are many: a message to a large group neither holds
+    /// its publisher up nor keeps one thread busy while others wait for it.
+    pub fn answer(&self, answers: &mut Answers) {
+        if answers.len() > ANSWERS_AT_ONCE {
+            for (number, shard) in self.shards.iter().enumerate() {
+                shard
+                    .leave(answers.extract_if(ANSWERS_AT_ONCE.., |(id, _)| parts(*id).0 == number));
+            }
+        }
+        self.bring(answers);
+    }
+
+    /// Writes answers to held reads, and leaves the list empty.
+    fn bring(&self, answers: &mut Answers) {
+        if answers.is_empty() {
+            return;
+        }
+        let now_ms = self.clock.coarse_ms();
         let close = self.stopping.load(Relaxed);
-        let next = conn.answer(request, answer, &self.cors, close, now_ms);
-        self.follow(&conn, next);
+        for (id, answer) in answers.drain(..) {
+            let (shard, index, request) = parts(id);
+            let conn = self.shards.get(shard).and_then(|shard| shard.find(index));
+            if let Some(conn) = conn {
+                let next = conn.answer(request, answer, &self.cors, close, now_ms);
+                self.follow(&conn, next);
+            }
+        }
     }
 
     /// From now on connections end with the request that they are at.

@@ -14,6 +14,7 @@ use super::{
     head::{self, Framing},
     wire::{self, Received},
 };
+use crate::core::{Answer, ConnId};
 use parking_lot::Mutex;
 use rustix::{
     event::{
@@ -22,16 +23,21 @@ use rustix::{
         eventfd,
     },
     io::Errno,
+    time::Timespec,
 };
 use slab::Slab;
 use std::{
+    collections::VecDeque,
     io,
     mem::MaybeUninit,
     os::fd::OwnedFd,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU32,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     thread::{self, JoinHandle},
 };
@@ -43,11 +49,22 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Most events that are asked for at a time.
 const EVENTS_PER_TURN: usize = 128;
 
+/// Most of the answers left to a shard that are written between two looks at
+/// its connections.
+const ANSWERS_PER_TURN: usize = 128;
+
+/// Room for more answers than this is given back.
+const KEPT_ANSWERS: usize = 4096;
+
 /// Connections, and what watches them.
 pub(super) struct Shard {
     epoll: OwnedFd,
-    /// Readable: the thread is to end.
-    stop: OwnedFd,
+    /// Readable: the thread is to look at what follows.
+    bell: OwnedFd,
+    stopping: AtomicBool,
+    /// Answers that its thread is to write. A held read has one at most, so
+    /// there are never more than connections.
+    answers: Mutex<VecDeque<(ConnId, Answer)>>,
     conns: Mutex<Slab<Arc<Conn>>>,
     /// Source of the numbers of requests and connections.
     numbers: AtomicU32,
@@ -62,9 +79,18 @@ fn interest() -> EventFlags {
 impl Shard {
     pub fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
-        epoll::add(&epoll, &stop, EventData::new_u64(STOP), EventFlags::IN)?;
-        Ok(Self { epoll, stop, conns: Mutex::default(), numbers: AtomicU32::new(0) })
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        // Edge-triggered: it rings without having to be read.
+        let once = EventFlags::IN | EventFlags::ET;
+        epoll::add(&epoll, &bell, EventData::new_u64(BELL), once)?;
+        Ok(Self {
+            epoll,
+            bell,
+            stopping: AtomicBool::new(false),
+            answers: Mutex::default(),
+            conns: Mutex::default(),
+            numbers: AtomicU32::new(0),
+        })
     }
 
     /// A number that no other request of this shard has (but for those before
@@ -113,6 +139,35 @@ impl Shard {
         let _ = epoll::modify(&self.epoll, conn.socket(), token(conn.place), interest());
     }
 
+    /// Has the thread look at what it is to do beside its connections.
+    fn ring(&self) {
+        // It has room for 2^64 of these.
+        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    }
+
+    /// Leaves answers to the shard's thread.
+    pub fn leave(&self, answers: impl Iterator<Item = (ConnId, Answer)>) {
+        let mut waiting = self.answers.lock();
+        let was_empty = waiting.is_empty();
+        waiting.extend(answers);
+        let rings = was_empty && !waiting.is_empty();
+        drop(waiting);
+        if rings {
+            self.ring();
+        }
+    }
+
+    /// Takes so many of the answers that were left; whether there are more.
+    fn take_answers(&self, count: usize, taken: &mut Vec<(ConnId, Answer)>) -> bool {
+        let mut waiting = self.answers.lock();
+        let count = count.min(waiting.len());
+        taken.extend(waiting.drain(..count));
+        if waiting.is_empty() && waiting.capacity() > KEPT_ANSWERS {
+            *waiting = VecDeque::new();
+        }
+        !waiting.is_empty()
+    }
+
     /// The connection of an event, unless it has gone.
     fn of_event(&self, data: EventData) -> Option<Arc<Conn>> {
         let token = data.u64();
@@ -154,8 +209,8 @@ pub(in super::super) fn start(gateway: &Arc<Gateway>) -> io::Result<Threads> {
 impl Drop for Threads {
     fn drop(&mut self) {
         for shard in &self.gateway.front().shards {
-            // It has room for 2^64 of these.
-            let _ = rustix::io::write(&shard.stop, &1u64.to_ne_bytes());
+            shard.stopping.store(true, SeqCst);
+            shard.ring();
         }
         for thread in self.threads.drain(..) {
             // It has said why it panicked.
@@ -164,23 +219,28 @@ impl Drop for Threads {
     }
 }
 
-/// The token of the order to stop: no connection has this index.
-const STOP: u64 = u64::MAX;
+/// The token of the bell: no connection has this index.
+const BELL: u64 = u64::MAX;
 
 fn work_on(gateway: &Arc<Gateway>, shard: &Shard) -> io::Result<()> {
     let front = gateway.front();
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut room = [const { MaybeUninit::uninit() }; EVENTS_PER_TURN];
-    loop {
-        let events = match epoll::wait(&shard.epoll, &mut room, None) {
+    let mut answers = Vec::with_capacity(ANSWERS_PER_TURN);
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    while !shard.stopping.load(SeqCst) {
+        // In turns, so that neither a large group nor a crowd of clients holds
+        // the other up.
+        let is_more = shard.take_answers(ANSWERS_PER_TURN, &mut answers);
+        front.bring(&mut answers);
+        let timeout = is_more.then_some(&at_once);
+        let events = match epoll::wait(&shard.epoll, &mut room, timeout) {
             Ok((events, _)) => events,
             Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         };
         for Event { flags, data } in events.iter().copied() {
-            if data.u64() == STOP {
-                return Ok(());
-            }
+            // Of the bell there is none.
             let Some(conn) = shard.of_event(data) else { continue };
             // Nothing a client sends makes this panic; if something did, it
             // would be the end of one connection and not of all.
@@ -192,6 +252,7 @@ fn work_on(gateway: &Arc<Gateway>, shard: &Shard) -> io::Result<()> {
             }
         }
     }
+    Ok(())
 }
 
 fn on_event(gateway: &Arc<Gateway>, conn: &Arc<Conn>, flags: EventFlags, buffer: &mut [u8]) {
@@ -382,18 +443,17 @@ fn park(
 ) -> Option<Next> {
     let now_ms = gateway.clock().coarse_ms();
     held.rest = rest.into();
-    let (app, mailbox, format, grant) = (held.app.clone(), held.mailbox, held.format, held.grant);
     match conn.park(held, now_ms) {
         Parked::Held => Some(Next::Nothing),
-        Parked::HungUp => {
+        Parked::HungUp(held) => {
             conn.close();
-            Some(Next::End(Some((app, mailbox, conn.id()))))
+            Some(Next::End(Some((held.app, held.mailbox, conn.id()))))
         }
-        Parked::Answered(answer) => {
-            app.requests().read(&answer);
+        Parked::Answered(answer, held) => {
+            held.app.requests().read(&answer);
             let Scratch { out, body } = scratch;
             let close = gateway.is_stopping();
-            http1::answer(out, body, &answer, format, gateway.cors(), grant, close);
+            http1::answer(out, body, &answer, held.format, gateway.cors(), held.grant, close);
             conn.reply(out, rest, close, now_ms)
         }
     }
