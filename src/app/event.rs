@@ -18,8 +18,8 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 const TRIES: usize = 4;
 
 /// What the plugins of a chain made of an event, before it is committed.
-struct Plan<T> {
-    commit: Commit,
+struct Plan<'a, T> {
+    commit: Commit<'a>,
     rest: T,
 }
 
@@ -43,7 +43,7 @@ impl App {
         request: &OpenRequest,
         serving: &Serving,
         reads: &mut Reads,
-    ) -> Result<Plan<(Name, Option<Payload>)>, Refusal> {
+    ) -> Result<Plan<'static, (Name, Option<Payload>)>, Refusal> {
         let fresh_name = format!("m-{:016x}", self.seed());
         let mut merged = Accept::default();
         let mut states = States::new();
@@ -68,7 +68,7 @@ impl App {
         let name = merged.mailbox.take().unwrap_or_else(|| {
             Name::parse(&fresh_name).expect("m- and 16 hex digits make a valid name")
         });
-        commit.open = Some(self.mailbox_to_open(name.clone(), key, states, merged));
+        commit.open = Some(Box::new(self.mailbox_to_open(name.clone(), key, states, merged)));
         Ok(Plan { commit, rest: (name, reply) })
     }
 
@@ -106,8 +106,8 @@ impl App {
             let mut reply = None;
             for plugin in serving.chain.iter().filter(|plugin| plugin.wants().message) {
                 let event = Event::Message { session: view(&session, plugin.name()), data };
-                let outcome = self.call(now, plugin, event, reads)?;
-                reply = outcome.reply.clone().or(reply);
+                let mut outcome = self.call(now, plugin, event, reads)?;
+                reply = outcome.reply.take().or(reply);
                 add_actions(&mut commit.actions, outcome, plugin.name());
             }
             commit.session = Some(session);
@@ -130,12 +130,9 @@ impl App {
                 let event = Event::Publish { to, message };
                 let outcome = self.call(now, plugin, event, reads)?;
                 deliver &= outcome.deliver;
-                commit.actions.extend(outcome.actions);
+                append(&mut commit.actions, outcome.actions);
             }
-            if deliver {
-                let send = Action::Send { to: to.clone(), message: message.clone() };
-                commit.actions.insert(0, send);
-            }
+            commit.publish = deliver.then_some((to, message));
             Ok(Plan { commit, rest: () })
         })?;
         let mut report = SendReport::default();
@@ -157,6 +154,9 @@ impl App {
             Notice::Closed(..) => None,
             Notice::Timer { session, .. } => session.as_ref(),
         };
+        if !self.gate.read().chain.iter().any(wanted) {
+            return;
+        }
         let result = self.run(now, fx, |serving, reads| {
             let mut commit = Commit::default();
             if let Some(session) = about {
@@ -184,11 +184,11 @@ impl App {
 
     /// Plans and commits until nothing that the plan rests on has changed in
     /// between. `plan` may run several times and must change nothing.
-    fn run<T>(
+    fn run<'a, T>(
         &self,
         now: Now,
         fx: &mut Effects,
-        plan: impl Fn(&Serving, &mut Reads) -> Result<Plan<T>, Refusal>,
+        plan: impl Fn(&Serving, &mut Reads) -> Result<Plan<'a, T>, Refusal>,
     ) -> Result<(Committed, T), Refusal> {
         for _ in 0..TRIES {
             let serving = self.gate.read();
@@ -212,12 +212,12 @@ impl App {
     }
 
     /// None: it collided.
-    fn try_once<T>(
+    fn try_once<'a, T>(
         &self,
         now: Now,
         fx: &mut Effects,
         serving: &Serving,
-        plan: impl Fn(&Serving, &mut Reads) -> Result<Plan<T>, Refusal>,
+        plan: impl Fn(&Serving, &mut Reads) -> Result<Plan<'a, T>, Refusal>,
     ) -> Result<Option<(Committed, T)>, Refusal> {
         if serving.version == 0 {
             return Err(Refusal::NotReady);
@@ -225,7 +225,7 @@ impl App {
         let mut reads = Reads::new(self.core.clone());
         let Plan { mut commit, rest } = plan(serving, &mut reads)?;
         commit.reads = reads.take_seen();
-        let result = self.core().commit(now.mono, commit, fx);
+        let result = self.with_core(|core| core.commit(now.mono, commit, fx));
         match result {
             Ok(committed) => Ok(Some((committed, rest))),
             Err(CommitError::Conflict) => Ok(None),
@@ -336,7 +336,16 @@ fn add_actions(actions: &mut Vec<Action>, outcome: Outcome, plugin: &PluginName)
     if let Some(state) = outcome.migrated {
         actions.push(Action::SetState { plugin: plugin.clone(), state });
     }
-    actions.extend(outcome.actions);
+    append(actions, outcome.actions);
+}
+
+/// Mostly the plugin's list is the only one: then it is the list.
+fn append(actions: &mut Vec<Action>, mut more: Vec<Action>) {
+    if actions.is_empty() {
+        *actions = more;
+    } else {
+        actions.append(&mut more);
+    }
 }
 
 /// Later plugins of the chain overrule earlier ones, where they say something.

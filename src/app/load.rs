@@ -33,11 +33,16 @@ impl App {
         })
     }
 
-    fn commit_load(&self, now: Now, commit: Commit, fx: &mut Effects) -> Result<(), CommitError> {
-        self.core().commit(now.mono, commit, fx).map(drop)
+    fn commit_load(
+        &self,
+        now: Now,
+        commit: Commit<'_>,
+        fx: &mut Effects,
+    ) -> Result<(), CommitError> {
+        self.with_core(|core| core.commit(now.mono, commit, fx)).map(drop)
     }
 
-    fn load(&self, now: Now, chain: &Chain, reload: bool) -> Result<Commit, Failure> {
+    fn load(&self, now: Now, chain: &Chain, reload: bool) -> Result<Commit<'static>, Failure> {
         let mut reads = Reads::new(self.core.clone());
         let mut commit = Commit::default();
         for plugin in chain {

@@ -268,15 +268,13 @@ impl App {
     ) -> Result<Polled, AccessError> {
         self.with_effects(now, out, |fx| {
             let _gate = self.gate.read();
-            self.core().poll(now.mono, name, key, cursor, wait_ms, conn, fx)
+            self.with_core(|core| core.poll(now.mono, name, key, cursor, wait_ms, conn, fx))
         })
     }
 
     /// The connection of a held read is gone.
     pub fn detach(&self, now: Now, mailbox: MailboxId, conn: ConnId) {
-        let mut core = self.core();
-        core.detach(now.mono, mailbox, conn);
-        self.wake_ticker(core.next_deadline());
+        self.with_core(|core| core.detach(now.mono, mailbox, conn));
     }
 
     /// A client closes its mailbox.
@@ -292,7 +290,7 @@ impl App {
     ) -> Result<(), AccessError> {
         self.with_effects(now, out, |fx| {
             let _gate = self.gate.read();
-            self.core().close(now.mono, name, key, fx)
+            self.with_core(|core| core.close(now.mono, name, key, fx))
         })
     }
 
@@ -319,11 +317,22 @@ impl App {
 
     /// Ends every held read with [`Answer::Nothing`], for a shutdown.
     pub fn release_held(&self, now: Now, out: &mut Answers) {
-        self.with_effects(now, out, |fx| self.core().release_held(now.mono, fx));
+        self.with_effects(now, out, |fx| {
+            self.with_core(|core| core.release_held(now.mono, fx));
+        });
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock()
+    }
+
+    /// Changes the core; the ticker is told of an earlier deadline while it
+    /// cannot look for one.
+    fn with_core<T>(&self, change: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = self.core();
+        let result = change(&mut core);
+        self.wake_ticker(core.next_deadline());
+        result
     }
 
     /// Runs a call with effects that end up in `out`. The notices it leaves
@@ -337,26 +346,32 @@ impl App {
     ) -> T {
         let mut fx = Effects { answers: std::mem::take(out), ..Effects::default() };
         let result = call(&mut fx);
-        let is_behind = !fx.notices.is_empty() && self.run_backlog(now, &mut fx);
+        if !fx.notices.is_empty() && self.run_backlog(now, &mut fx) {
+            let _core = self.core();
+            self.wake_ticker(0);
+        }
         *out = fx.answers;
-        let core = self.core();
-        self.wake_ticker(if is_behind { 0 } else { core.next_deadline() });
         result
     }
 
     /// Runs the notices that wait, at most so many as a call may; whether some
     /// are left.
     fn run_backlog(&self, now: Now, fx: &mut Effects) -> bool {
-        self.backlog.lock().append(&mut fx.notices);
         for _ in 0..NOTICES_PER_CALL {
-            let Some(notice) = self.backlog.lock().pop_front() else { return false };
+            let notice = {
+                let mut backlog = self.backlog.lock();
+                backlog.append(&mut fx.notices);
+                backlog.pop_front()
+            };
+            let Some(notice) = notice else { return false };
             self.run_notice(now, &notice, fx);
-            self.backlog.lock().append(&mut fx.notices);
             if self.is_suspect(now.mono) {
                 break; // the ticker takes turns with the app's other events
             }
         }
-        !self.backlog.lock().is_empty()
+        let mut backlog = self.backlog.lock();
+        backlog.append(&mut fx.notices);
+        !backlog.is_empty()
     }
 
     /// Called under the core's lock.

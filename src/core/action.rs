@@ -86,13 +86,18 @@ impl Session {
 
 /// The actions of one event and what they rest on.
 #[derive(Default, Debug)]
-pub struct Commit {
+pub struct Commit<'a> {
     /// The mailbox the event is about, as it was before. If it is gone or has
     /// changed since, nothing is done.
     pub session: Option<Session>,
     pub reads: Vec<Read>,
-    /// A mailbox to open first.
-    pub open: Option<OpenMailbox>,
+    /// A mailbox to open first. Boxed, since most commits open none and are
+    /// moved about.
+    pub open: Option<Box<OpenMailbox>>,
+    /// A published message that is delivered before the actions. Like an
+    /// [`Action::Send`], but it need not be copied for a commit that may have
+    /// to be tried again.
+    pub publish: Option<(&'a Address, &'a Arc<Message>)>,
     pub actions: Vec<Action>,
 }
 
@@ -162,8 +167,8 @@ pub enum AccessError {
 /// What a committed event did.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
-    /// One report per [`Action::Send`], in order.
-    pub sends: Vec<SendReport>,
+    /// One report for what was published and per [`Action::Send`], in order.
+    pub sends: SmallVec<[SendReport; 1]>,
     /// The opened mailbox's cursor, if one was opened.
     pub cursor: u64,
 }

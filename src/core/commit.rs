@@ -4,13 +4,16 @@ use super::{
     AccessError, Action, Address, Answer, CloseCause, Commit, CommitError, Committed, Effects, Key,
     Message, Millis, Name, Notice, OpenMailbox, PluginName, Read, SendReport,
     growth::{state_bytes, within},
-    mailbox::{Mailbox, Pushed},
+    mailbox::{Mailbox, Membership, Pushed},
     state::{Core, Group},
     timers::{PluginTimer, cancel_timer},
 };
 use bytes::Bytes;
-use indexmap::IndexSet;
 use std::sync::Arc;
+
+/// Places for so many mailboxes are kept from commit to commit; what a rare
+/// crowd has taken is given back.
+const MAX_TOUCHED_KEPT: usize = 16_384;
 
 impl Core {
     /// Closes a mailbox for its client.
@@ -36,7 +39,7 @@ impl Core {
     pub fn commit(
         &mut self,
         now: Millis,
-        commit: Commit,
+        commit: Commit<'_>,
         fx: &mut Effects,
     ) -> Result<Committed, CommitError> {
         self.check(&commit)?;
@@ -45,10 +48,21 @@ impl Core {
         if let Some(open) = &commit.open {
             about = Some(self.open(now, open, fx));
         }
+        if let Some((to, message)) = commit.publish {
+            committed.sends.push(self.send(now, to, message));
+        }
         for action in commit.actions {
             self.apply(now, action, about, &mut committed, fx);
         }
-        for slot in std::mem::take(&mut self.touched) {
+        self.feed_touched(now, fx);
+        Ok(committed)
+    }
+
+    fn feed_touched(&mut self, now: Millis, fx: &mut Effects) {
+        // Taken out and put back, since its memory is used again.
+        let mut touched = std::mem::take(&mut self.touched);
+        fx.answers.reserve(touched.len());
+        for slot in touched.drain(..) {
             // Closed by a later action of the same commit: nobody to answer.
             if self.mailboxes.get(slot).is_some_and(|mailbox| mailbox.touched) {
                 self.mailboxes[slot].touched = false;
@@ -56,10 +70,12 @@ impl Core {
                 self.arm(slot);
             }
         }
-        Ok(committed)
+        if touched.capacity() <= MAX_TOUCHED_KEPT {
+            self.touched = touched;
+        }
     }
 
-    fn check(&self, commit: &Commit) -> Result<(), CommitError> {
+    fn check(&self, commit: &Commit<'_>) -> Result<(), CommitError> {
         if let Some(session) = &commit.session {
             let current = self.mailboxes.get(session.id.slot);
             let Some(mailbox) = current.filter(|m| m.serial == session.id.serial) else {
@@ -136,7 +152,6 @@ impl Core {
                 if let Some(slot) = self.mailboxes.find(mailbox.as_str())
                     && let Some(group) = self.groups.find(group.as_str())
                 {
-                    self.mailboxes[slot].groups.retain(|g| *g != group);
                     self.leave(slot, group);
                 }
             }
@@ -239,24 +254,32 @@ impl Core {
     fn join(&mut self, mailbox: u32, name: &Name) {
         let version = self.count();
         let group = self.groups.find(name.as_str()).unwrap_or_else(|| {
-            self.groups.insert(Group { name: name.clone(), members: IndexSet::default(), version })
+            self.groups.insert(Group { name: name.clone(), members: Vec::new(), version })
         });
-        if self.groups[group].members.insert(mailbox) {
-            self.groups[group].version = version;
-            self.mailboxes[mailbox].groups.push(group);
+        if self.mailboxes[mailbox].is_member(group) {
+            return;
         }
+        let Group { members, version: of_group, .. } = &mut self.groups[group];
+        *of_group = version;
+        let place = u32::try_from(members.len()).expect("a mailbox's slot is a u32, too");
+        members.push(mailbox);
+        self.mailboxes[mailbox].groups.push(Membership { group, place });
     }
 
-    /// Takes a mailbox out of a group; the caller takes the group out of the
-    /// mailbox.
     fn leave(&mut self, mailbox: u32, slot: u32) {
         let version = self.count();
+        let groups = &mut self.mailboxes[mailbox].groups;
+        let Some(at) = groups.iter().position(|membership| membership.group == slot) else {
+            return;
+        };
+        let place = groups.swap_remove(at).place;
         let group = &mut self.groups[slot];
-        if group.members.swap_remove(&mailbox) {
-            group.version = version;
-        }
-        if group.members.is_empty() {
-            self.groups.remove(slot);
+        group.version = version;
+        group.members.swap_remove(place as usize);
+        match group.members.get(place as usize) {
+            Some(&moved) => self.mailboxes[moved].moved_in(slot, place),
+            None if group.members.is_empty() => drop(self.groups.remove(slot)),
+            None => {}
         }
     }
 
@@ -275,13 +298,13 @@ impl Core {
         if let Some(reader) = self.end_read(slot, now) {
             fx.answers.push((reader.conn, Answer::Closed { cause, reason: reason.into() }));
         }
-        let mut mailbox = self.mailboxes.remove(slot);
-        for group in std::mem::take(&mut mailbox.groups) {
-            self.leave(slot, group);
+        while let Some(membership) = self.mailboxes[slot].groups.first().copied() {
+            self.leave(slot, membership.group);
         }
+        let mut mailbox = self.mailboxes.remove(slot);
         mailbox.clear(&mut self.totals);
         self.totals.state_bytes -= state_bytes(&mailbox.states);
-        self.timers -= mailbox.timers.len();
+        self.timers -= mailbox.timers().len();
         self.totals.closed += 1;
         if cause != CloseCause::Expired {
             self.closed.note(now, mailbox.name.clone(), mailbox.key, cause, reason);

@@ -1,8 +1,7 @@
 //! Whether what a commit adds fits into the app's limits.
 
-use super::{
-    Action, Commit, CommitError, FullPolicy, Name, OpenMailbox, PluginName, States, state::Core,
-};
+use super::{Action, Commit, CommitError, FullPolicy, Name, OpenMailbox, PluginName, state::Core};
+use bytes::Bytes;
 use std::collections::BTreeSet;
 
 /// What a commit adds, at the most.
@@ -19,7 +18,7 @@ struct Growth<'a> {
 impl Core {
     /// Whether everything that the commit adds fits. What it removes is not
     /// set off against it.
-    pub(super) fn check_growth(&self, commit: &Commit) -> Result<(), CommitError> {
+    pub(super) fn check_growth(&self, commit: &Commit<'_>) -> Result<(), CommitError> {
         let mut growth = Growth::default();
         if let Some(open) = &commit.open {
             growth.joins.extend(open.groups.iter().map(|group| (&open.name, group)));
@@ -51,7 +50,7 @@ impl Core {
                 _ => {}
             }
         }
-        self.check_joins(&growth, commit.open.as_ref())?;
+        self.check_joins(&growth, commit.open.as_deref())?;
         let limits = &self.limits;
         within("values", limits.max_values, self.values.len(), growth.values)?;
         let value_bytes = self.values.bytes();
@@ -84,7 +83,7 @@ impl Core {
             }
             let is_member = slot
                 .zip(group_slot)
-                .is_some_and(|(slot, group)| self.groups[group].members.contains(&slot));
+                .is_some_and(|(slot, group)| self.mailboxes[slot].is_member(group));
             joined += usize::from(!is_member);
             let now = slot.map_or(0, |slot| self.mailboxes[slot].groups.len());
             within("groups per mailbox", self.limits.max_groups_per_mailbox, now, joined)?;
@@ -111,10 +110,10 @@ impl Core {
 
     fn has_timer(&self, plugin: &PluginName, mailbox: Option<&Name>, name: &str) -> bool {
         let timers = match mailbox {
-            None => Some(&self.app_timers),
+            None => Some(&self.app_timers[..]),
             Some(mailbox) => {
                 let slot = self.mailboxes.find(mailbox.as_str());
-                slot.map(|slot| &self.mailboxes[slot].timers)
+                slot.map(|slot| self.mailboxes[slot].timers())
             }
         };
         timers.is_some_and(|timers| timers.iter().any(|t| t.plugin == *plugin && *t.name == *name))
@@ -122,7 +121,7 @@ impl Core {
 }
 
 /// What the session states of a mailbox count.
-pub(super) fn state_bytes(states: &States) -> usize {
+pub(super) fn state_bytes(states: &[(PluginName, Bytes)]) -> usize {
     states.iter().map(|(_, state)| state.len()).sum()
 }
 

@@ -36,6 +36,10 @@ impl Lost {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
     /// How many dropped seqs lie after the cursor.
     pub fn after(&self, cursor: u64) -> u64 {
         self.runs.iter().map(|run| run.after(cursor)).sum()
@@ -43,13 +47,7 @@ impl Lost {
 
     /// Forgets what lies at or before the cursor, which was confirmed.
     pub fn forget(&mut self, cursor: u64) {
-        if self.runs.is_empty() {
-            return;
-        }
         self.runs.retain(|run| run.last > cursor);
-        if self.runs.is_empty() {
-            self.runs = Vec::new();
-        }
     }
 }
 

@@ -2,23 +2,17 @@
 
 use super::{
     Batch, ConnId, Delivery, FullPolicy, Key, MailboxLimits, Message, Millis, Name, OpenMailbox,
-    Session, States, Totals, Version,
+    PluginName, Session, Totals, Version,
     ids::MailboxId,
     lost::Lost,
     pace::Pace,
+    queue::{Queue, Queued},
     table::Named,
-    timers::{PluginTimer, first_due},
+    timers::{PluginTimer, first_due, take_due},
 };
+use bytes::Bytes;
 use smallvec::SmallVec;
-use std::{collections::VecDeque, sync::Arc};
-
-/// A message in a mailbox.
-#[derive(Debug)]
-struct Queued {
-    seq: u64,
-    expires_at: Millis,
-    message: Arc<Message>,
-}
+use std::sync::Arc;
 
 /// A held read.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +29,32 @@ pub(super) enum Pushed {
     Full,
 }
 
+/// A group that a mailbox is in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Membership {
+    /// The group's slot.
+    pub group: u32,
+    /// Where among the group's members the mailbox is.
+    pub place: u32,
+}
+
+/// What few mailboxes have: the others pay a pointer for it.
+#[derive(Default, Debug)]
+struct Rare {
+    lost: Lost,
+    pace: Option<Pace>,
+    timers: Vec<PluginTimer>,
+}
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        self.lost.is_empty() && self.pace.is_none() && self.timers.is_empty()
+    }
+}
+
+/// There are very many of these: what grows here is paid by every client that
+/// waits. `tests/allocations` holds the size.
+///
 /// Marks in the queue: `confirmed` ≤ `handed` ≤ `last`. Everything at or
 /// before `confirmed` is gone; what lies after `handed` no reader has seen.
 #[derive(Debug)]
@@ -44,14 +64,15 @@ pub(super) struct Mailbox {
     /// Tells this mailbox from earlier ones in its slot.
     pub serial: u32,
     pub identity: Option<Arc<str>>,
-    pub states: States,
+    /// As in [`super::States`]; a `Vec`, since most plugins keep none.
+    pub states: Vec<(PluginName, Bytes)>,
     /// Changes with `states`.
     pub version: Version,
-    /// Slots of its groups.
-    pub groups: SmallVec<[u32; 2]>,
+    pub groups: SmallVec<[Membership; 1]>,
     limits: MailboxLimits,
-    queue: VecDeque<Queued>,
-    bytes: usize,
+    queue: Queue,
+    /// Of all queued payloads; bounded by `limits.bytes`.
+    bytes: u32,
     last: u64,
     confirmed: u64,
     handed: u64,
@@ -60,17 +81,13 @@ pub(super) struct Mailbox {
     collapsible: u32,
     /// No message expires before this.
     first_expiry: Millis,
-    lost: Lost,
-    pace: Option<Box<Pace>>,
-    /// Messages up to this seq do not count for the pace.
-    unpaced: u64,
+    rare: Option<Box<Rare>>,
     pub reader: Option<Reader>,
     /// What plugins were told last.
     pub attached: bool,
     /// Since when it has no held read.
     pub away_since: Millis,
     pub linger_ms: u64,
-    pub timers: Vec<PluginTimer>,
     /// When its alarm rings; `Millis::MAX`: none is set.
     pub alarm_at: Millis,
     /// The last send that has reached (or skipped) it.
@@ -93,25 +110,23 @@ impl Mailbox {
             key: open.key,
             serial,
             identity: open.identity.clone(),
-            states: open.states.clone(),
+            states: open.states.to_vec(),
             version,
             groups: SmallVec::new(),
             limits: open.limits,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             bytes: 0,
             last: 0,
             confirmed: 0,
             handed: 0,
             collapsible: 0,
             first_expiry: Millis::MAX,
-            lost: Lost::default(),
-            pace: (per_second > 0).then(|| Box::new(Pace::new(per_second))),
-            unpaced: 0,
+            rare: (per_second > 0)
+                .then(|| Box::new(Rare { pace: Some(Pace::new(per_second)), ..Rare::default() })),
             reader: None,
             attached: false,
             away_since: now,
             linger_ms: open.linger_ms,
-            timers: Vec::new(),
             alarm_at: Millis::MAX,
             mark: 0,
             touched: false,
@@ -131,28 +146,54 @@ impl Mailbox {
             id: MailboxId { slot, serial: self.serial },
             name: self.name.clone(),
             identity: self.identity.clone(),
-            states: self.states.clone(),
+            states: self.states.iter().cloned().collect(),
             version: self.version,
         }
     }
 
     /// What is in it so far came with its opening: not paced.
     pub fn end_of_first_messages(&mut self) {
-        self.unpaced = self.last;
+        let last = self.last;
+        if let Some(pace) = self.pace() {
+            pace.begin_after(last);
+        }
+    }
+
+    fn pace(&mut self) -> Option<&mut Pace> {
+        self.rare.as_mut()?.pace.as_mut()
+    }
+
+    pub fn timers(&self) -> &[PluginTimer] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.timers)
+    }
+
+    pub fn take_due_timers(&mut self, now: Millis) -> Vec<PluginTimer> {
+        self.rare.as_mut().map_or_else(Vec::new, |rare| take_due(&mut rare.timers, now))
+    }
+
+    pub fn is_member(&self, group: u32) -> bool {
+        self.groups.iter().any(|membership| membership.group == group)
+    }
+
+    /// Another member has left the group, and its place is now this one's.
+    pub fn moved_in(&mut self, group: u32, place: u32) {
+        let membership = self.groups.iter_mut().find(|membership| membership.group == group);
+        membership.expect("a group's member knows the group").place = place;
+    }
+
+    /// To set or cancel some.
+    pub fn timers_mut(&mut self) -> &mut Vec<PluginTimer> {
+        &mut self.rare.get_or_insert_default().timers
     }
 
     pub fn push(&mut self, now: Millis, message: &Arc<Message>, totals: &mut Totals) -> Pushed {
-        let len = message.len_bytes();
-        if len > self.limits.bytes as usize {
-            return Pushed::Full;
-        }
+        let fits = u32::try_from(message.len_bytes()).ok().filter(|len| *len <= self.limits.bytes);
+        let Some(len) = fits else { return Pushed::Full };
         self.drop_expired(now, totals);
         let place = self.collapse_place(message);
-        let freed = place.map_or(0, |at| self.queue[at].message.len_bytes());
         if let Some(at) = place
-            && self.bytes - freed + len <= self.limits.bytes as usize
+            && self.replace(at, now, message, totals)
         {
-            self.replace(at, now, message, totals);
             return Pushed::Queued { dropped: 0 };
         }
         if self.limits.full == FullPolicy::Reject && !self.has_room(len) {
@@ -166,28 +207,27 @@ impl Mailbox {
         let mut dropped = 0;
         while !self.has_room(len) {
             let seq = self.remove(0, totals);
-            self.lost.note(seq);
+            self.rare.get_or_insert_default().lost.note(seq);
             dropped += 1;
         }
         totals.dropped += dropped as u64;
-        self.append(now, message, totals);
+        self.append(now, message, len, totals);
         Pushed::Queued { dropped }
     }
 
-    fn has_room(&self, len: usize) -> bool {
-        self.queue.len() < self.limits.messages as usize
-            && self.bytes + len <= self.limits.bytes as usize
+    fn has_room(&self, len: u32) -> bool {
+        self.queue.len() < self.limits.messages as usize && len <= self.limits.bytes - self.bytes
     }
 
-    fn append(&mut self, now: Millis, message: &Arc<Message>, totals: &mut Totals) {
+    fn append(&mut self, now: Millis, message: &Arc<Message>, len: u32, totals: &mut Totals) {
         self.last += 1;
         let expires_at = message.expires_at(now);
         self.first_expiry = self.first_expiry.min(expires_at);
         self.collapsible += u32::from(message.collapse.is_some());
-        self.bytes += message.len_bytes();
+        self.bytes += len;
         totals.queued_messages += 1;
-        totals.queued_bytes += message.len_bytes();
-        self.queue.push_back(Queued { seq: self.last, expires_at, message: message.clone() });
+        totals.queued_bytes += len as usize;
+        self.queue.push(Queued { seq: self.last, expires_at, message: message.clone() });
     }
 
     /// Where a message with the same collapse key waits, not yet handed out.
@@ -196,21 +236,35 @@ impl Mailbox {
         if self.collapsible == 0 {
             return None;
         }
-        let waiting = self.queue.partition_point(|q| q.seq <= self.handed);
+        let waiting = self.queue.place_after(self.handed);
         self.queue
-            .range(waiting..)
+            .from(waiting)
             .position(|q| q.message.collapse.as_deref() == Some(key))
             .map(|at| waiting + at)
     }
 
-    fn replace(&mut self, at: usize, now: Millis, message: &Arc<Message>, totals: &mut Totals) {
-        let place = &mut self.queue[at];
-        self.bytes = self.bytes - place.message.len_bytes() + message.len_bytes();
-        totals.queued_bytes = totals.queued_bytes - place.message.len_bytes() + message.len_bytes();
+    /// Puts a message into the place of another; whether it fits there.
+    fn replace(
+        &mut self,
+        at: usize,
+        now: Millis,
+        message: &Arc<Message>,
+        totals: &mut Totals,
+    ) -> bool {
+        let place = self.queue.get_mut(at).expect("it was found there");
+        let (old, new) = (place.message.len_bytes(), message.len_bytes());
+        let bytes = self.bytes as usize - old + new;
+        let Some(bytes) = u32::try_from(bytes).ok().filter(|bytes| *bytes <= self.limits.bytes)
+        else {
+            return false;
+        };
+        self.bytes = bytes;
+        totals.queued_bytes = totals.queued_bytes - old + new;
         totals.collapsed += 1;
         place.expires_at = message.expires_at(now);
         self.first_expiry = self.first_expiry.min(place.expires_at);
         place.message = message.clone();
+        true
     }
 
     /// Takes one message out and returns its seq.
@@ -221,10 +275,11 @@ impl Mailbox {
     }
 
     fn note_gone(&mut self, gone: &Queued, totals: &mut Totals) {
-        self.bytes -= gone.message.len_bytes();
+        let len = gone.message.len_bytes();
+        self.bytes -= u32::try_from(len).expect("it was let in");
         self.collapsible -= u32::from(gone.message.collapse.is_some());
         totals.queued_messages -= 1;
-        totals.queued_bytes -= gone.message.len_bytes();
+        totals.queued_bytes -= len;
     }
 
     /// The reader has processed everything up to the cursor.
@@ -232,18 +287,19 @@ impl Mailbox {
         if cursor <= self.confirmed {
             return;
         }
-        while self.queue.front().is_some_and(|q| q.seq <= cursor) {
-            self.remove(0, totals);
-        }
+        let mut queue = std::mem::take(&mut self.queue);
+        queue.drain_front(queue.place_after(cursor), |gone| self.note_gone(&gone, totals));
+        self.queue = queue;
         self.confirmed = cursor;
         self.handed = self.handed.max(cursor);
-        self.lost.forget(cursor);
+        if let Some(rare) = &mut self.rare {
+            rare.lost.forget(cursor);
+            if rare.is_empty() {
+                self.rare = None;
+            }
+        }
         if self.queue.is_empty() {
             self.first_expiry = Millis::MAX;
-            // A burst's memory is not kept for a mailbox that is quiet again.
-            if self.queue.capacity() > 32 {
-                self.queue = VecDeque::new();
-            }
         }
     }
 
@@ -261,14 +317,17 @@ impl Mailbox {
             return None;
         }
         self.drop_expired(now, totals);
-        let paced_after = self.handed.max(self.unpaced);
-        let mut allowance = self.pace.as_mut().map_or(usize::MAX, |pace| pace.allowance(now));
-        let mut messages = SmallVec::new();
+        let handed = self.handed;
+        let (paced_after, mut allowance) = self
+            .pace()
+            .map_or((u64::MAX, 0), |pace| (handed.max(pace.begins_after()), pace.allowance(now)));
         let mut bytes = 0;
         let mut paced = 0;
         let mut up_to = self.last;
-        let start = self.queue.partition_point(|q| q.seq <= cursor);
-        for queued in self.queue.range(start..) {
+        let start = self.queue.place_after(cursor);
+        // At once, and not by doubling.
+        let mut messages = SmallVec::with_capacity((self.queue.len() - start).min(max_messages));
+        for queued in self.queue.from(start) {
             let is_paced = queued.seq > paced_after;
             let full = messages.len() >= max_messages || bytes >= max_bytes;
             if full || (is_paced && allowance == 0) {
@@ -286,7 +345,7 @@ impl Mailbox {
         if messages.is_empty() && lost == 0 {
             return None;
         }
-        if let Some(pace) = self.pace.as_mut() {
+        if let Some(pace) = self.pace() {
             pace.spend(now, paced);
         }
         self.handed = self.handed.max(up_to);
@@ -299,13 +358,22 @@ impl Mailbox {
     fn lost_between(&self, cursor: u64, up_to: u64) -> u64 {
         let trimmed = self.confirmed.min(up_to).saturating_sub(cursor);
         let from = cursor.max(self.confirmed);
-        trimmed + self.lost.after(from) - self.lost.after(up_to.max(from))
+        let dropped = self
+            .rare
+            .as_ref()
+            .map_or(0, |rare| rare.lost.after(from) - rare.lost.after(up_to.max(from)));
+        trimmed + dropped
     }
 
+    #[inline]
     fn drop_expired(&mut self, now: Millis, totals: &mut Totals) {
-        if self.first_expiry > now {
-            return;
+        if self.first_expiry <= now {
+            self.look_for_expired(now, totals);
         }
+    }
+
+    #[cold]
+    fn look_for_expired(&mut self, now: Millis, totals: &mut Totals) {
         let mut queue = std::mem::take(&mut self.queue);
         self.first_expiry = Millis::MAX;
         queue.retain(|queued| {
@@ -323,8 +391,8 @@ impl Mailbox {
     /// Gives its memory back and takes what it held out of the totals.
     pub fn clear(&mut self, totals: &mut Totals) {
         totals.queued_messages -= self.queue.len();
-        totals.queued_bytes -= self.bytes;
-        self.queue = VecDeque::new();
+        totals.queued_bytes -= self.bytes as usize;
+        self.queue = Queue::default();
         self.bytes = 0;
     }
 
@@ -335,11 +403,11 @@ impl Mailbox {
 
     /// When it wants to be looked at next.
     pub fn due(&self, grace_ms: Millis) -> Millis {
-        let mut due = self.first_expiry.min(first_due(&self.timers));
+        let mut due = self.first_expiry.min(first_due(self.timers()));
         match &self.reader {
             Some(reader) => {
                 due = due.min(reader.until);
-                if let Some(pace) = &self.pace
+                if let Some(pace) = self.rare.as_ref().and_then(|rare| rare.pace.as_ref())
                     && reader.cursor < self.last
                     && !self.queue.is_empty()
                 {
@@ -354,5 +422,16 @@ impl Mailbox {
             }
         }
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_only_on_purpose() {
+        let size = size_of::<Mailbox>();
+        assert!(size <= 272, "{size} bytes: what few mailboxes have belongs into `Rare`");
     }
 }

@@ -13,6 +13,8 @@ const WINDOW_MS: Millis = 1000;
 pub(super) struct Pace {
     per_second: u32,
     next_at: Millis,
+    /// Messages up to this seq do not count.
+    begins_after: u64,
     /// When the messages of the last second were handed out; at most
     /// `per_second` entries.
     recent: VecDeque<Millis>,
@@ -20,7 +22,16 @@ pub(super) struct Pace {
 
 impl Pace {
     pub fn new(per_second: u32) -> Self {
-        Self { per_second, next_at: 0, recent: VecDeque::new() }
+        Self { per_second, next_at: 0, begins_after: 0, recent: VecDeque::new() }
+    }
+
+    /// Messages up to this seq came with the opening: they do not count.
+    pub fn begin_after(&mut self, seq: u64) {
+        self.begins_after = seq;
+    }
+
+    pub fn begins_after(&self) -> u64 {
+        self.begins_after
     }
 
     /// How many messages may be handed out now.

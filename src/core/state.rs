@@ -10,15 +10,14 @@ use super::{
     values::Values,
 };
 use bytes::Bytes;
-use indexmap::IndexSet;
 
 /// A set of mailboxes. Exists while it has members.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) name: Name,
-    /// Slots of mailboxes. Removal swaps, so the order is not that of joining,
-    /// but the same calls give the same order.
-    pub(super) members: IndexSet<u32, hashbrown::DefaultHashBuilder>,
+    /// Slots of mailboxes; each of them knows its place here. Removal swaps, so
+    /// the order is not that of joining, but the same calls give the same order.
+    pub(super) members: Vec<u32>,
     pub(super) version: Version,
 }
 

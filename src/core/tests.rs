@@ -79,7 +79,7 @@ impl World {
     }
 
     fn open(&mut self, open: OpenMailbox) -> Result<Effects, CommitError> {
-        self.commit(Commit { open: Some(open), ..Commit::default() }).map(|(_, fx)| fx)
+        self.commit(Commit { open: Some(open.into()), ..Commit::default() }).map(|(_, fx)| fx)
     }
 
     fn commit(&mut self, commit: Commit) -> Result<(Committed, Effects), CommitError> {

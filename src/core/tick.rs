@@ -43,7 +43,7 @@ impl Core {
         let mailbox = &mut self.mailboxes[slot];
         mailbox.alarm_at = Millis::MAX;
         mailbox.ring(now, &mut self.totals);
-        for timer in take_due(&mut mailbox.timers, now) {
+        for timer in mailbox.take_due_timers(now) {
             self.timers -= 1;
             let session = Some(mailbox.session(slot));
             let PluginTimer { plugin, name, .. } = timer;
@@ -113,7 +113,7 @@ impl Core {
             None => Some(&mut self.app_timers),
             Some(name) => {
                 let slot = self.mailboxes.find(name.as_str())?;
-                Some(&mut self.mailboxes[slot].timers)
+                Some(self.mailboxes[slot].timers_mut())
             }
         }
     }

@@ -114,7 +114,7 @@ impl World {
             limits: MAILBOX,
             first: Vec::new(),
         };
-        let commit = Commit { open: Some(open), ..Commit::default() };
+        let commit = Commit { open: Some(open.into()), ..Commit::default() };
         self.core.commit(self.now, commit, &mut self.fx).expect("nothing stands against it");
     }
 
