@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # All tests: the Rust workspace, the JavaScript client, and the pages in a real
-# browser. Installs what they need: the wasm target, and on Debian (as root, or
-# with sudo) Node.js and Chromium. With CI=true nothing is skipped; without it,
-# the browser's part is, where there is no browser and no way to install one.
+# browser; and that no operation on the way of a message has become dearer.
+# Installs what they need: the wasm target, and on Debian (as root, or with
+# sudo) valgrind, Node.js and Chromium. With CI=true nothing is skipped; without
+# it, what needs one of these is, where it is missing and cannot be installed.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -33,6 +34,16 @@ step "the workspace: build"
 cargo build --release --locked --workspace
 step "the workspace: tests"
 cargo test --release --locked --workspace
+
+if debian_install valgrind valgrind; then
+    step "instructions per operation, against the baseline"
+    benches/steady check
+elif [ "${CI:-}" = true ]; then
+    echo "valgrind is needed and cannot be installed here" >&2
+    exit 1
+else
+    echo "skipped: the count of instructions (no valgrind)"
+fi
 
 if debian_install node nodejs npm && debian_install npm npm && debian_install chromium chromium; then
     step "the JavaScript client"

@@ -7,6 +7,7 @@ use cometbox_ops::{
     baseline::{Baseline, MAX_GROWTH_PERCENT, RENEW, RUSTC, percent},
     callgrind,
 };
+use std::process::ExitCode;
 
 #[derive(Parser)]
 struct Arguments {
@@ -32,21 +33,28 @@ enum Cmd {
     },
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
         Cmd::List => list(),
-        Cmd::Run { operation } => callgrind::run(&cometbox_ops::find(&operation)?),
-        Cmd::Check => check()?,
-        Cmd::Renew => renew()?,
-        Cmd::Spread { runs } => spread(runs)?,
+        Cmd::Run { operation } => cometbox_ops::find(&operation).map(|it| callgrind::run(&it)),
+        Cmd::Check => check(),
+        Cmd::Renew => renew(),
+        Cmd::Spread { runs } => spread(runs),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
-    Ok(())
 }
 
-fn list() {
+fn list() -> Result<()> {
     for Operation { name, guarded, .. } in cometbox_ops::all() {
         println!("{} {name}", if guarded { '*' } else { ' ' });
     }
+    Ok(())
 }
 
 fn check() -> Result<()> {

@@ -146,7 +146,7 @@ impl World {
     /// All clients wait for something.
     pub fn hold_all(&mut self) {
         for client in 0..self.clients() {
-            assert!(matches!(self.poll(client, WAIT_MS), Polled::Held), "nothing waits for it");
+            assert!(matches!(self.poll(client, WAIT_MS), Polled::Held(_)), "nothing waits for it");
         }
     }
 
@@ -157,7 +157,7 @@ impl World {
             let Answer::Batch(batch) = answer else { unreachable!("nobody is away that long") };
             let client = usize::try_from(conn.0).expect("numbered so");
             self.clients[client].cursor = batch.cursor;
-            assert!(matches!(self.poll(client, WAIT_MS), Polled::Held), "that was all");
+            assert!(matches!(self.poll(client, WAIT_MS), Polled::Held(_)), "that was all");
         }
         assert!(self.fx.answers.is_empty());
         self.fx.answers = answers;
