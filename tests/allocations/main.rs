@@ -3,5 +3,6 @@
 
 mod counting;
 mod delivery;
+mod http;
 mod memory;
 mod world;

@@ -1,7 +1,7 @@
 //! A core, an app, and readers that come back.
 
 use cometbox::{
-    app::{Answers, App, AppLimits, Now},
+    app::{Answers, App, AppLimits, Chain, Now},
     core::{
         Address, Answer, Commit, ConnId, Core, CoreLimits, Effects, FullPolicy, Key, MailboxLimits,
         Message, Name, OpenMailbox, Payload, PluginName, Polled, States,
@@ -123,11 +123,16 @@ impl CoreWorld {
 
 fn hold(core: &mut Core, fx: &mut Effects, mailbox: &str, cursor: u64, conn: ConnId) {
     let polled = core.poll(NOW.mono, mailbox, KEY, Some(cursor), WAIT_MS, conn, fx);
-    assert!(matches!(polled, Ok(Polled::Held)), "{polled:?}");
+    assert!(matches!(polled, Ok(Polled::Held(_))), "{polled:?}");
 }
 
-/// Lets everything pass.
+/// Lets everything pass; opens are members of the group `all`.
 struct Pass(PluginName);
+
+/// A chain of nothing else.
+pub fn pass() -> Chain {
+    vec![Arc::new(Pass(PluginName("pass".into())))]
+}
 
 impl Plugin for Pass {
     fn name(&self) -> &PluginName {
@@ -166,8 +171,7 @@ impl AppWorld {
         let app = App::new("lab", limits, 1, Box::new(|| {}));
         let mut world = Self { app, readers: Readers::default(), out: Answers::new() };
         let Self { app, readers: them, out } = &mut world;
-        let chain: Vec<Arc<dyn Plugin>> = vec![Arc::new(Pass(PluginName("pass".into())))];
-        app.swap(NOW, chain, out).expect("it loads");
+        app.swap(NOW, pass(), out).expect("it loads");
         let body = Payload::json("null");
         let request = OpenRequest { body, headers: Vec::new(), peer: String::new() };
         for _ in 0..readers {
@@ -176,7 +180,7 @@ impl AppWorld {
         }
         them.all(|mailbox, cursor, conn| {
             let polled = app.poll(NOW, mailbox, KEY, Some(cursor), WAIT_MS, conn, out);
-            assert!(matches!(polled, Ok(Polled::Held)), "{polled:?}");
+            assert!(matches!(polled, Ok(Polled::Held(_))), "{polled:?}");
         });
         world
     }
@@ -188,7 +192,7 @@ impl AppWorld {
         let Self { app, readers, out } = self;
         readers.again(&mut answers, |mailbox, cursor, conn| {
             let polled = app.poll(NOW, mailbox, KEY, Some(cursor), WAIT_MS, conn, out);
-            assert!(matches!(polled, Ok(Polled::Held)), "{polled:?}");
+            assert!(matches!(polled, Ok(Polled::Held(_))), "{polled:?}");
         });
         self.out = answers;
     }

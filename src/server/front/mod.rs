@@ -2,7 +2,7 @@
 //! library.
 //!
 //! Every public connection starts here. [`head`] recognises the plain requests
-//! of the protocol; they run at once, where they are read ([`shard`]), and a
+//! of the protocol; they run at once, where they are read ([`shard`], [`work`]), and a
 //! held read is a record of some hundred bytes in its connection ([`conn`])
 //! until whoever brings its answer writes it into the socket. A connection that
 //! brings anything else goes to hyper ([`super::full`]) with what it has sent,
@@ -12,6 +12,7 @@ mod conn;
 pub mod head;
 mod shard;
 mod wire;
+mod work;
 
 pub(super) use shard::start;
 

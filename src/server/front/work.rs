@@ -1,0 +1,265 @@
+//! Working on a connection's requests: from its input to answers, reads that
+//! are held, tasks for what is slow, and hyper for what is not plain.
+
+use super::{
+    super::{
+        ask::{self, Plan},
+        cors, full,
+        gateway::Gateway,
+        http1, routes,
+        routes::Outcome,
+    },
+    Front, Scratch,
+    conn::{Conn, Held, Next, Parked, Unread},
+    head::{self, Framing},
+    wire::{self, Received},
+};
+use std::{mem::MaybeUninit, sync::Arc};
+
+/// Reads and works until nothing more is there.
+pub(super) fn read(
+    gateway: &Arc<Gateway>,
+    conn: &Arc<Conn>,
+    mut unread: Unread,
+    buffer: &mut [u8],
+) {
+    loop {
+        let received = match wire::receive(conn.socket(), buffer) {
+            Received::Bytes(count) => &buffer[..count],
+            Received::Nothing => &[],
+            Received::Ended => {
+                conn.close();
+                return gateway.front().remove(conn);
+            }
+        };
+        // A short receive has emptied the socket; asking again would be a
+        // system call for nothing.
+        let is_all = received.len() < buffer.len();
+        let left = if unread.bytes.is_empty() {
+            work(gateway, conn, received, None)
+        } else {
+            unread.bytes.extend_from_slice(received);
+            if unread.bytes.len() < unread.needs_bytes {
+                Some(unread)
+            } else {
+                work(gateway, conn, &unread.bytes, Some(&unread))
+            }
+        };
+        let Some(left) = left else { return };
+        unread = left;
+        if is_all {
+            match conn.settle(unread, gateway.clock().coarse_ms()) {
+                Some(again) => unread = again,
+                None => return,
+            }
+        }
+    }
+}
+
+/// How a request was dealt with.
+enum Served {
+    /// The answer is in the scratch buffer, and perhaps the last one.
+    Written { close: bool },
+    /// A read is held, or is to be.
+    Held(Held),
+    /// It must not run here.
+    Slow,
+    /// It is hyper's.
+    Other,
+}
+
+/// Works on the requests in `input`, which is new or (with what came since)
+/// `unread`. Returns what is no whole request; none if somebody else goes on
+/// with the connection.
+fn work(
+    gateway: &Arc<Gateway>,
+    conn: &Arc<Conn>,
+    mut input: &[u8],
+    mut unread: Option<&Unread>,
+) -> Option<Unread> {
+    let front = gateway.front();
+    let incomplete = |input: &[u8], needs_bytes: usize, unread: Option<&Unread>| {
+        // A body's time starts when its head has come.
+        let before = unread.filter(|_| needs_bytes == 0);
+        let since_ms = before.map_or_else(|| gateway.clock().coarse_ms(), |unread| unread.since_ms);
+        Some(Unread { bytes: input.to_vec(), needs_bytes, since_ms })
+    };
+    while !input.is_empty() {
+        let mut room = [const { MaybeUninit::uninit() }; head::MAX_HEADERS];
+        let request = match head::frame(input, gateway.http(), &mut room) {
+            Framing::Partial => return incomplete(input, 0, unread),
+            // On the way down there is no waiting for a body that would come
+            // in vain.
+            Framing::Request(request)
+                if input.len() < request.total_bytes() && !gateway.is_stopping() =>
+            {
+                return incomplete(input, request.total_bytes(), unread);
+            }
+            Framing::Request(request) => request,
+            Framing::Other => return hand_over(gateway, conn, input),
+        };
+        let (whole, rest) = input.split_at(request.total_bytes().min(input.len()));
+        let body = &whole[request.head_bytes..];
+        let has_begun = unread.is_some_and(|unread| unread.needs_bytes > 0);
+        let next = Scratch::with(|scratch| {
+            match serve(gateway, conn, &request, has_begun, body, scratch) {
+                Served::Written { close } => {
+                    conn.reply(&scratch.out, rest, close, gateway.clock().coarse_ms())
+                }
+                Served::Held(held) => park(gateway, conn, held, rest, scratch),
+                Served::Slow => {
+                    let (whole, rest) = (whole.to_vec(), rest.to_vec());
+                    tokio::spawn(run_slowly(gateway.clone(), conn.clone(), whole, rest));
+                    Some(Next::Nothing)
+                }
+                Served::Other => {
+                    hand_over(gateway, conn, input);
+                    Some(Next::Nothing)
+                }
+            }
+        });
+        if let Some(next) = next {
+            front.follow(conn, next);
+            return None;
+        }
+        input = rest;
+        unread = None;
+    }
+    Some(Unread::default())
+}
+
+fn serve(
+    gateway: &Gateway,
+    conn: &Conn,
+    request: &head::Request<'_, '_>,
+    has_begun: bool,
+    body: &[u8],
+    scratch: &mut Scratch,
+) -> Served {
+    let headers = || request.all_headers();
+    let ask = ask::Ask { has_begun, ..request.ask(&headers, conn.peer) };
+    let grant = cors::grant(gateway.cors(), ask.origin);
+    let route = match ask::plan(gateway, &ask) {
+        Plan::Route(route) => route,
+        Plan::Page => return Served::Other,
+        Plan::Reply(route, reply) => {
+            gateway.metrics.request(route, reply.status);
+            http1::reply(&mut scratch.out, &reply, gateway.cors(), grant);
+            return Served::Written { close: reply.close };
+        }
+    };
+    if route.is_slow(body) {
+        return Served::Slow;
+    }
+    let id = conn.start(gateway.front().shard(conn).number());
+    let outcome = routes::run_now(gateway, &route, &ask, body, id);
+    finish(gateway, &route, &ask, outcome, grant, scratch)
+}
+
+/// Writes the answer, if there is one yet.
+fn finish(
+    gateway: &Gateway,
+    route: &routes::Route<'_>,
+    ask: &ask::Ask<'_>,
+    outcome: Outcome,
+    grant: Option<cors::Grant>,
+    Scratch { out, body }: &mut Scratch,
+) -> Served {
+    let close = gateway.is_stopping();
+    let requests = route.app.requests();
+    match outcome {
+        Outcome::Reply(mut reply) => {
+            reply.close |= close;
+            requests.reply(&route.endpoint, reply.status);
+            http1::reply(out, &reply, gateway.cors(), grant);
+        }
+        Outcome::Answer(answer) => {
+            requests.read(&answer);
+            http1::answer(out, body, &answer, ask.format(), gateway.cors(), grant, close);
+        }
+        Outcome::Held(mailbox) => {
+            let (app, format) = (route.app.clone(), ask.format());
+            return Served::Held(Held { app, mailbox, format, grant, rest: Box::default() });
+        }
+    }
+    Served::Written { close }
+}
+
+/// Holds a read. None: it has been answered meanwhile, and the caller goes on.
+fn park(
+    gateway: &Gateway,
+    conn: &Conn,
+    mut held: Held,
+    rest: &[u8],
+    scratch: &mut Scratch,
+) -> Option<Next> {
+    let now_ms = gateway.clock().coarse_ms();
+    held.rest = rest.into();
+    match conn.park(held, now_ms) {
+        Parked::Held => Some(Next::Nothing),
+        Parked::HungUp(held) => {
+            conn.close();
+            Some(Next::End(Some((held.app, held.mailbox, conn.id()))))
+        }
+        Parked::Answered(answer, held) => {
+            held.app.requests().read(&answer);
+            let Scratch { out, body } = scratch;
+            let close = gateway.is_stopping();
+            http1::answer(out, body, &answer, held.format, gateway.cors(), held.grant, close);
+            conn.reply(out, rest, close, now_ms)
+        }
+    }
+}
+
+/// Runs a request that has to wait or can take long, in a task of its own.
+async fn run_slowly(gateway: Arc<Gateway>, conn: Arc<Conn>, whole: Vec<u8>, rest: Vec<u8>) {
+    let served = serve_slowly(&gateway, &conn, &whole).await;
+    let now_ms = gateway.clock().coarse_ms();
+    let next = Scratch::with(|scratch| match served {
+        Some((Served::Written { close }, out)) => conn.reply(&out, &rest, close, now_ms),
+        Some((Served::Held(held), _)) => park(&gateway, &conn, held, &rest, scratch),
+        // It was understood before.
+        Some((Served::Slow | Served::Other, _)) | None => {
+            conn.close();
+            Some(Next::End(None))
+        }
+    });
+    let next = next.unwrap_or_else(|| {
+        // The shard's loop goes on with what lies behind the request.
+        let is_rest = !rest.is_empty();
+        match conn.let_go(Unread::behind(rest, now_ms), now_ms) {
+            Next::Nothing if is_rest => Next::Kick,
+            next => next,
+        }
+    });
+    gateway.front().follow(&conn, next);
+}
+
+async fn serve_slowly(gateway: &Gateway, conn: &Conn, whole: &[u8]) -> Option<(Served, Vec<u8>)> {
+    let mut room = [const { MaybeUninit::uninit() }; head::MAX_HEADERS];
+    let Framing::Request(request) = head::frame(whole, gateway.http(), &mut room) else {
+        return None;
+    };
+    let headers = || request.all_headers();
+    let ask = request.ask(&headers, conn.peer);
+    let grant = cors::grant(gateway.cors(), ask.origin);
+    let route = routes::find(gateway, ask.method, ask.path).ok()?;
+    let id = conn.start(gateway.front().shard(conn).number());
+    let body = &whole[request.head_bytes..];
+    let outcome = routes::run(gateway, &route, &ask, body, id).await;
+    let mut scratch = Scratch::default();
+    let served = finish(gateway, &route, &ask, outcome, grant, &mut scratch);
+    Some((served, scratch.out))
+}
+
+/// Gives a connection to hyper, with the input that has come.
+fn hand_over(gateway: &Arc<Gateway>, conn: &Arc<Conn>, input: &[u8]) -> Option<Unread> {
+    let front: &Front = gateway.front();
+    conn.close();
+    match front.shard(conn).release(conn) {
+        Ok(socket) => full::take_over(gateway, socket, input, conn.peer),
+        Err(error) => tracing::debug!(%error, "a connection went away at once"),
+    }
+    front.remove(conn);
+    None
+}
