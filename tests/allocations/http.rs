@@ -154,5 +154,6 @@ fn a_delivery_from_socket_to_socket_allocates_nothing() {
     // The tickers and the test runner have a few of their own.
     let slack = publishes / 2;
     assert!(one <= PER_PUBLISH * publishes + slack, "{one} in {publishes} publishes to one reader");
-    assert!(many <= one + slack, "{many} to fifty readers, {one} to one");
+    // One or two a publish, whatever the readers; not one of 49 deliveries more.
+    assert!(many <= one + 2 * publishes, "{many} to fifty readers, {one} to one");
 }
