@@ -35,7 +35,8 @@ def notes(results, options, found, minutes, failures):
         f"{'Median (least – most)' if many else 'One value'} of {options.rounds} "
         f"round{'s' if many else ''}, {options.seconds} s each; server and generator on a core each. "
         "CPU is user and system time of the server's processes, and includes the publish requests; "
-        "bytes are PSS over what the server took before the first client. "
+        "bytes are PSS: parked and after a message of the second half of the polls, when the first half has filled "
+        "what the server had left over from its start; after all left, over what it took before the first client. "
         "Deliveries/s are noisy where others use the machine; CPU per delivery is less so."
     )
     if "bound" in options.servers:

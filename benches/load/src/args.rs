@@ -74,8 +74,9 @@ pub enum Scenario {
     Park {
         #[arg(value_parser = clap::value_parser!(u32).range(CLIENTS))]
         clients: u32,
-        /// How long the server may come to rest before its memory is read.
-        #[arg(long, default_value_t = 3, value_name = "S",
+        /// So long the server must have given no memory back before it is at
+        /// rest: some allocators wait ten seconds.
+        #[arg(long, default_value_t = 10, value_name = "S",
               value_parser = clap::value_parser!(u32).range(0..=60))]
         settle: u32,
     },

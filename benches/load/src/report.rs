@@ -47,12 +47,14 @@ pub struct Load {
     pub lateness_us: Option<Percentiles>,
 }
 
-/// Bytes of the server's memory (PSS) for each client, over what it took before
-/// the first one.
+/// Bytes of the server's memory (PSS) for each client.
 #[derive(Serialize)]
 pub struct Memory {
+    /// Of the second half of the clients.
     pub parked: f64,
+    /// The same when each has had a message and polled again.
     pub after_a_message: f64,
+    /// When all are gone, over what it took before the first one.
     pub after_leaving: f64,
     /// Altogether, before the first one.
     pub server_before: u64,

@@ -21,6 +21,12 @@ const PARK_LANES: u32 = 16;
 /// After this the polls of a setup are parked.
 const QUIET: Duration = Duration::from_millis(500);
 
+/// Clients that stay give nothing back: a short rest will do.
+const PARKED: Duration = Duration::from_secs(2);
+
+/// A server that still gives memory back after so long is measured all the same.
+const RESTLESS: Duration = Duration::from_secs(40);
+
 /// In this time all polls are told that their mailboxes were closed.
 const TOLD: Duration = Duration::from_secs(20);
 
@@ -139,7 +145,7 @@ impl Setup<'_> {
     fn mailboxes(&mut self, count: u32, lanes: Range<usize>) -> Result<Vec<String>> {
         let payload = self.args.payload as usize;
         let mut keys = Vec::new();
-        let first = self.readers.len() as u32;
+        let first = (self.engine.readers() + self.readers.len()) as u32;
         for nth in first..first + count {
             let (name, lane) = (self.name("m", nth), lanes.start + nth as usize % lanes.len());
             let place =
@@ -167,19 +173,25 @@ impl Setup<'_> {
         let name = self.name("first", 0);
         let key = self.open(&mut control, &format!(r#"{{"name":"{name}"}}"#))?;
         control.ask(&self.speaker.close(&name, &key), |_| ())?;
-        self.engine.run_for(QUIET)?;
-        let before = tree.pss_bytes()?;
-        let each = |now: u64| (now as f64 - before as f64) / f64::from(clients);
+        let before = self.memory_at_rest(tree, settle)?;
+        let each =
+            |from: u64, to: u64, clients: u32| (to as f64 - from as f64) / f64::from(clients);
 
-        let keys = self.mailboxes(clients, lanes)?;
+        // The first half fills what the server has left over from its start;
+        // the second shows what a client takes.
+        let half = clients / 2;
+        let mut keys = self.mailboxes(half, lanes.clone())?;
         self.start()?;
-        self.engine.run_for(settle)?;
-        let parked = each(tree.pss_bytes()?);
+        let halfway = self.memory_at_rest(tree, PARKED)?;
+        keys.extend(self.mailboxes(clients - half, lanes)?);
+        self.start()?;
+        let full = self.memory_at_rest(tree, PARKED)?;
+        let parked = each(halfway, full, clients - half);
 
         self.engine.allow_round()?;
         self.engine.finish()?;
-        self.engine.run_for(settle)?;
-        let after_a_message = each(tree.pss_bytes()?);
+        let now = self.memory_at_rest(tree, PARKED)?;
+        let after_a_message = parked + each(full, now, clients);
 
         self.engine.leaving = true;
         for (nth, key) in keys.iter().enumerate() {
@@ -193,10 +205,24 @@ impl Setup<'_> {
         self.engine.faults.errors += self.engine.readers_left() as u64;
         let report = self.report("park", None);
         self.engine.hang_up();
-        self.engine.run_for(settle)?;
-        let after_leaving = each(tree.pss_bytes()?);
+        let after_leaving = each(before, self.memory_at_rest(tree, settle)?, clients);
         let memory = Memory { parked, after_a_message, after_leaving, server_before: before };
         Ok(Report { memory: Some(memory), ..report })
+    }
+
+    /// The server's memory once it has not given any back for `settle`.
+    fn memory_at_rest(&mut self, tree: Tree, settle: Duration) -> Result<u64> {
+        let (mut least, mut since, end) =
+            (u64::MAX, now_ns(), now_ns() + RESTLESS.as_nanos() as u64);
+        while now_ns() - since < settle.as_nanos() as u64 && now_ns() < end {
+            self.engine.run_for(QUIET)?;
+            let now = tree.pss_bytes()?;
+            if now < least - least / 200 {
+                since = now_ns();
+            }
+            least = least.min(now);
+        }
+        tree.pss_bytes()
     }
 
     fn broadcast(mut self, members: u32) -> Result<Report> {
