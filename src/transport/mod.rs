@@ -64,7 +64,8 @@ enum BodyKind {
 
 impl BodyKind {
     fn of(content_type: Option<&str>) -> Self {
-        let Some(content_type) = content_type else {
+        // How it is almost always written.
+        let Some(content_type) = content_type.filter(|text| *text != "application/json") else {
             return Self::Format(Format::Json);
         };
         let name = content_type.split(';').next().unwrap_or_default().trim();

@@ -7,6 +7,9 @@ use std::fmt;
 /// Deepest nesting that is read, in arrays and maps; the same as in JSON.
 pub(super) const MAX_DEPTH: usize = 128;
 
+/// Room for a payload while it is read, in bytes: few need more.
+const USUAL_BYTES: usize = 128;
+
 /// A `Vec` takes every byte there is.
 const VEC: &str = "writing into a Vec does not fail";
 
@@ -52,15 +55,16 @@ pub(super) struct MsgPayload(pub Result<Payload, &'static str>);
 
 impl<'de> Deserialize<'de> for MsgPayload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut json = Vec::new();
-        let whole = Transcode { out: &mut json, is_whole: true };
-        let found = de::DeserializeSeed::deserialize(whole, deserializer)?;
-        Ok(Self(match found {
-            Found::Json => Ok(Payload::json(json)),
-            Found::Text => Ok(Payload { kind: Kind::Text, bytes: json.into() }),
-            Found::Binary => Ok(Payload { kind: Kind::Binary, bytes: json.into() }),
-            Found::Wrong(why) => Err(why),
-        }))
+        let mut json = Vec::with_capacity(USUAL_BYTES);
+        let whole = Transcode { out: &mut json, place: Place::Whole };
+        let kind = match de::DeserializeSeed::deserialize(whole, deserializer)? {
+            Found::Json => Kind::Json,
+            Found::Text => Kind::Text,
+            Found::Binary => Kind::Binary,
+            Found::Wrong(why) => return Ok(Self(Err(why))),
+        };
+        // Without what is left over: a message can wait for long.
+        Ok(Self(Ok(Payload { kind, bytes: json.into_boxed_slice().into() })))
     }
 }
 
@@ -74,11 +78,21 @@ enum Found {
     Wrong(&'static str),
 }
 
+/// Where a value is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It is the payload.
+    Whole,
+    /// It is a key in the payload.
+    Key,
+    Inside,
+}
+
 /// Writes one MessagePack value as JSON; a whole payload that is a string or
 /// bytes as it is.
 struct Transcode<'a> {
     out: &'a mut Vec<u8>,
-    is_whole: bool,
+    place: Place,
 }
 
 impl<'de> de::DeserializeSeed<'de> for Transcode<'_> {
@@ -131,15 +145,18 @@ impl<'de> de::Visitor<'de> for Transcode<'_> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Found, E> {
-        if self.is_whole {
-            self.out.extend_from_slice(text.as_bytes());
-            return Ok(Found::Text);
+        match self.place {
+            Place::Whole => self.out.extend_from_slice(text.as_bytes()),
+            Place::Inside => return Ok(self.write(&text)),
+            Place::Key => {
+                self.write(&text);
+            }
         }
-        Ok(self.write(&text))
+        Ok(Found::Text)
     }
 
     fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Found, E> {
-        if self.is_whole {
+        if self.place == Place::Whole {
             self.out.extend_from_slice(bytes);
             return Ok(Found::Binary);
         }
@@ -160,7 +177,7 @@ impl<'de> de::Visitor<'de> for Transcode<'_> {
             if !is_first {
                 self.out.push(b',');
             }
-            let next = seq.next_element_seed(Transcode { out: self.out, is_whole: false })?;
+            let next = seq.next_element_seed(Transcode { out: self.out, place: Place::Inside })?;
             match next {
                 None => {
                     self.out.truncate(before);
@@ -179,21 +196,22 @@ impl<'de> de::Visitor<'de> for Transcode<'_> {
         let mut found = Found::Json;
         self.out.push(b'{');
         let mut is_first = true;
-        // The key is read as a whole payload, to tell a string from the rest.
-        while let Some(MsgPayload(key)) = map.next_key()? {
+        loop {
+            let before = self.out.len();
             if !is_first {
                 self.out.push(b',');
             }
             is_first = false;
-            match key {
-                Ok(Payload { kind: Kind::Text, bytes }) => {
-                    let text = String::from_utf8_lossy(&bytes);
-                    serde_json::to_writer(&mut *self.out, &text).expect(VEC);
+            match map.next_key_seed(Transcode { out: self.out, place: Place::Key })? {
+                None => {
+                    self.out.truncate(before);
+                    break;
                 }
-                _ => found = Found::Wrong("the keys of a map must be strings"),
+                Some(Found::Text) => {}
+                Some(_) => found = Found::Wrong("the keys of a map must be strings"),
             }
             self.out.push(b':');
-            let value = map.next_value_seed(Transcode { out: self.out, is_whole: false })?;
+            let value = map.next_value_seed(Transcode { out: self.out, place: Place::Inside })?;
             if let Found::Wrong(_) = value {
                 found = value;
             }
@@ -207,16 +225,17 @@ const NOT_FINITE: &str = "a number must be finite";
 
 /// A deserializer over one value, whose end the caller checks with
 /// [`is_at_end`].
-pub(super) type Reader<'a> =
-    rmp_serde::Deserializer<rmp_serde::decode::ReadReader<std::io::Cursor<&'a [u8]>>>;
+pub(super) type Reader<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'a, [u8]>>;
 
 pub(super) fn reader(bytes: &[u8]) -> Reader<'_> {
-    let mut reader = rmp_serde::Deserializer::new(std::io::Cursor::new(bytes));
+    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
     reader.set_max_depth(MAX_DEPTH);
     reader
 }
 
-/// Whether nothing lies behind the value that was read.
-pub(super) fn is_at_end(reader: &Reader<'_>) -> bool {
-    reader.get_ref().position() == reader.get_ref().get_ref().len() as u64
+/// Whether nothing lies behind the value that was read. A reader that borrows
+/// does not tell where it is; but only at the end has it no first byte of
+/// another value, and for `()` it does not look into a list or map.
+pub(super) fn is_at_end(reader: &mut Reader<'_>) -> bool {
+    matches!(<()>::deserialize(reader), Err(rmp_serde::decode::Error::InvalidMarkerRead(_)))
 }

@@ -30,7 +30,7 @@ pub fn decode_body(content_type: Option<&str>, body: &[u8]) -> Result<Payload, E
             let mut reader = msgpack::reader(body);
             let MsgPayload(payload) = MsgPayload::deserialize(&mut reader)
                 .map_err(|error| bad(format!("the body is not valid MessagePack: {error}")))?;
-            if !msgpack::is_at_end(&reader) {
+            if !msgpack::is_at_end(&mut reader) {
                 return Err(bad("something follows the MessagePack value in the body"));
             }
             payload.map_err(bad)
