@@ -85,9 +85,29 @@ pub fn key_query(query: Option<&str>) -> Result<Option<&str>, ErrorBody> {
     Ok(key)
 }
 
+/// Names and values. They are a few bytes each: to look at one after the other
+/// is less work than to set up a search.
 fn parameters(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
-    let parts = query.unwrap_or_default().split('&').filter(|part| !part.is_empty());
-    parts.map(|part| part.split_once('=').unwrap_or((part, "")))
+    let mut rest = query.unwrap_or_default();
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let part;
+            (part, rest) = split_once(rest, b'&');
+            if !part.is_empty() {
+                return Some(split_once(part, b'='));
+            }
+        }
+        None
+    })
+}
+
+/// What is before and after the first of an ASCII character; all of it and
+/// nothing if there is none.
+fn split_once(text: &str, at: u8) -> (&str, &str) {
+    match text.bytes().position(|byte| byte == at) {
+        Some(index) => (&text[..index], &text[index + 1..]),
+        None => (text, ""),
+    }
 }
 
 fn set<T>(slot: &mut Option<T>, name: &str, value: T) -> Result<(), ErrorBody> {
@@ -99,11 +119,12 @@ fn set<T>(slot: &mut Option<T>, name: &str, value: T) -> Result<(), ErrorBody> {
 
 fn number(name: &str, text: &str) -> Result<u64, ErrorBody> {
     // `parse` would take a sign.
-    let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    is_number
-        .then(|| text.parse().ok())
-        .flatten()
-        .ok_or_else(|| bad(format!("{name} must be a whole number, not {text:?}")))
+    let digit = |number: u64, byte: u8| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    let number = if text.is_empty() { None } else { text.bytes().try_fold(0, digit) };
+    number.ok_or_else(|| bad(format!("{name} must be a whole number, not {text:?}")))
 }
 
 fn unknown(name: &str, takes: &str) -> ErrorBody {
