@@ -39,7 +39,9 @@ pub struct WasmPlugin {
 
 struct Instance {
     store: Store<Host>,
-    exports: bindings::Plugin,
+    /// Boxed, like what is in a store: it is large, and an instance is moved
+    /// out of the pool and back with every call.
+    exports: Box<bindings::Plugin>,
 }
 
 impl WasmPlugin {
@@ -82,7 +84,7 @@ impl WasmPlugin {
         let mut store = self.engine.store(host, adapter::lift_fuel(&self.limits));
         let failed = |e| LoadError::Start(failure(&e));
         self.engine.arm(&mut store, ms);
-        let exports = self.pre.instantiate(&mut store).map_err(failed)?;
+        let exports = Box::new(self.pre.instantiate(&mut store).map_err(failed)?);
         let wants = exports
             .call_init(&mut store, &self.settings)
             .map_err(failed)?
