@@ -14,8 +14,10 @@ const TICK: Duration = Duration::from_millis(1);
 
 /// How many ticks it goes on after the last deadline, so that it is not put to
 /// sleep and woken again between calls that come one after the other: waking
-/// it costs more than a whole call.
-const LINGER_TICKS: u64 = 200;
+/// it costs more than a whole call. About as long as its ticks cost what waking
+/// it does: an app with a few events in a second is not to pay for a thousand
+/// ticks.
+const LINGER_TICKS: u64 = 20;
 
 /// A thread that calls a function every millisecond while a call may be
 /// running, and sleeps otherwise. Ends when it is dropped.
