@@ -8,16 +8,34 @@ use super::{
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-/// Settings of the release profile that favour fast rebuilds over the last
-/// percent of speed. Set the same way every time, so that they never spoil
-/// what was built before.
-const PROFILE: [(&str, &str); 5] = [
-    ("CARGO_PROFILE_RELEASE_LTO", "off"),
-    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
-    ("CARGO_PROFILE_RELEASE_INCREMENTAL", "true"),
-    ("CARGO_PROFILE_RELEASE_DEBUG", "none"),
-    ("CARGO_PROFILE_RELEASE_STRIP", "debuginfo"),
-];
+/// What a component is built for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    /// To see at once what an edit does.
+    Trying,
+    /// To be run for long. It takes some seconds more, and a call of a plugin
+    /// with some work to do takes a third less.
+    Serving,
+}
+
+impl Purpose {
+    /// Settings of the release profile. Set the same way every time, so that
+    /// they never spoil what was built before: cargo keeps what it built for
+    /// one purpose beside what it built for the other.
+    fn profile(self) -> [(&'static str, &'static str); 5] {
+        let (lto, units, incremental) = match self {
+            Self::Trying => ("off", "16", "true"),
+            Self::Serving => ("fat", "1", "false"),
+        };
+        [
+            ("CARGO_PROFILE_RELEASE_LTO", lto),
+            ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", units),
+            ("CARGO_PROFILE_RELEASE_INCREMENTAL", incremental),
+            ("CARGO_PROFILE_RELEASE_DEBUG", "none"),
+            ("CARGO_PROFILE_RELEASE_STRIP", "debuginfo"),
+        ]
+    }
+}
 
 /// Of the compiler's messages, so much is kept.
 const MAX_DETAILS_BYTES: usize = 64 << 10;
@@ -121,12 +139,13 @@ impl Package {
     pub(super) async fn compile(
         &self,
         toolchain: &Toolchain,
+        purpose: Purpose,
         progress: Progress<'_>,
     ) -> Result<PathBuf, BuildError> {
         let mut command = toolchain.cargo();
         command.args(["build", "--release", "--lib", "--message-format=json"]);
         command.args(["--target", TARGET, "--manifest-path"]).arg(&self.manifest);
-        command.envs(PROFILE).env("CARGO_TERM_COLOR", "never");
+        command.envs(purpose.profile()).env("CARGO_TERM_COLOR", "never");
         command.env("CARGO_TERM_PROGRESS_WHEN", "never");
         let mut seen = Seen::default();
         let status = output::run_streams(command, |stream, line| match stream {

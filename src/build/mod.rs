@@ -13,6 +13,7 @@ mod toolchain;
 
 pub use scaffold::scaffold;
 
+use cargo::Purpose;
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
@@ -62,6 +63,7 @@ impl BuildError {
 #[derive(Debug)]
 pub struct Builder {
     dir: PathBuf,
+    purpose: Purpose,
     /// What was found out for the first build; again after a change of the
     /// manifest.
     ready: Option<Ready>,
@@ -75,9 +77,11 @@ struct Ready {
 }
 
 impl Builder {
-    /// For the plugin crate in this folder. Nothing is looked at yet.
+    /// For the plugin crate in this folder, which is being worked on: what it
+    /// builds is there soon rather than as fast as can be. Nothing is looked at
+    /// yet.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), ready: None }
+        Self { dir: dir.into(), purpose: Purpose::Trying, ready: None }
     }
 
     /// The plugin's folder.
@@ -103,7 +107,7 @@ impl Builder {
             self.ready = Some(Ready { toolchain, package, manifest_changed });
         }
         let Some(ready) = &self.ready else { unreachable!("made above") };
-        let module = ready.package.compile(&ready.toolchain, progress).await?;
+        let module = ready.package.compile(&ready.toolchain, self.purpose, progress).await?;
         let compile = started.elapsed();
 
         let encoding = Instant::now();
@@ -118,12 +122,12 @@ impl Builder {
     }
 }
 
-/// Builds the plugin in a folder once.
+/// Builds the plugin in a folder once, as fast as it can be.
 ///
 /// # Errors
 /// See [`Builder::build`].
 pub async fn build(dir: &Path, progress: Progress<'_>) -> Result<Built, BuildError> {
-    Builder::new(dir).build(progress).await
+    Builder { purpose: Purpose::Serving, ..Builder::new(dir) }.build(progress).await
 }
 
 /// The component that `cometbox build` left in a plugin's folder.
