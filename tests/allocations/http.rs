@@ -154,6 +154,7 @@ fn a_delivery_from_socket_to_socket_allocates_nothing() {
     // The tickers and the test runner have a few of their own.
     let slack = publishes / 2;
     assert!(one <= PER_PUBLISH * publishes + slack, "{one} in {publishes} publishes to one reader");
-    // One or two a publish, whatever the readers; not one of 49 deliveries more.
-    assert!(many <= one + 2 * publishes, "{many} to fifty readers, {one} to one");
+    // What grows with the readers is a list now and then, which 49 deliveries
+    // more share; one of their own would be 4900 in all.
+    assert!(many <= one + 10 * publishes, "{many} to fifty readers, {one} to one");
 }
