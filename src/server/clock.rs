@@ -38,6 +38,10 @@ impl Clock {
     }
 }
 
+/// The coarse time is less late than this, in milliseconds: between two of them
+/// so much less may have passed than they say.
+pub(super) const COARSE_MS: u64 = 20;
+
 /// Whole seconds since 1970, up to some milliseconds late.
 pub(super) fn unix_second() -> u64 {
     read_ms(ClockId::RealtimeCoarse) / 1000

@@ -5,7 +5,12 @@
 //! second ends those that are over their time.
 
 use super::{
-    super::{Gateway, clock::Clock, http1, reply::Reply},
+    super::{
+        Gateway,
+        clock::{COARSE_MS, Clock},
+        http1,
+        reply::Reply,
+    },
     Site,
 };
 use crate::{
@@ -175,7 +180,7 @@ impl Conns {
                 Phase::Head => http.head_timeout_s,
                 Phase::Busy => continue,
             };
-            if now.saturating_sub(since) >= limit_s.saturating_mul(1000) {
+            if now.saturating_sub(since) >= limit_s.saturating_mul(1000).saturating_add(COARSE_MS) {
                 conn.order(TIMED_OUT);
             }
         }
