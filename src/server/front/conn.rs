@@ -5,7 +5,7 @@
 //! to a held read is written by whoever brings it.
 
 use super::{
-    super::{cors::Grant, hosted::HostedApp, http1, reply::Reply},
+    super::{clock::COARSE_MS, cors::Grant, hosted::HostedApp, http1, reply::Reply},
     Scratch,
     wire::{self, Sent},
 };
@@ -205,18 +205,13 @@ impl Conn {
         }
     }
 
-    /// Lets go of the connection, which has `unread` input and waits for more.
-    /// If more has come meanwhile the caller has to go on.
-    pub fn settle(&self, unread: Unread, now_ms: u64) -> Option<Unread> {
-        let mut state = self.state.lock();
-        if mem::take(&mut state.more) {
-            return Some(unread);
-        }
-        state.wait_for_more(unread, now_ms);
-        None
+    /// The caller, who works on it, has left input in the socket; no event tells
+    /// of that again.
+    pub fn leave_more(&self) {
+        self.state.lock().more = true;
     }
 
-    /// The same for a caller that does not read sockets.
+    /// Lets go of the connection, which has `unread` input and waits for more.
     pub fn let_go(&self, unread: Unread, now_ms: u64) -> Next {
         let mut state = self.state.lock();
         state.wait_for_more(unread, now_ms);
@@ -277,9 +272,16 @@ impl Conn {
     pub fn reply(&self, bytes: &[u8], rest: &[u8], close: bool, now_ms: u64) -> Option<Next> {
         match wire::send(self.socket(), bytes) {
             Sent::All if !close => None,
+            Sent::Part(sent) => {
+                // Once more under the lock: if the socket could be written
+                // before that, its event came and went.
+                let mut state = self.state.lock();
+                let next = self.write(&mut state, &bytes[sent..], rest.to_vec(), close, now_ms);
+                Some(next)
+            }
             sent => {
                 let mut state = self.state.lock();
-                Some(self.written(&mut state, sent, bytes, rest.to_vec(), close, now_ms))
+                Some(self.written(&mut state, sent, &[], Vec::new(), close, now_ms))
             }
         }
     }
@@ -340,7 +342,7 @@ impl Conn {
                 let (rest, close) = (mem::take(&mut unsent.rest), unsent.close);
                 match self.written(state, sent, &[], rest, close, now_ms) {
                     // The caller is who reads.
-                    Next::Kick => Next::Read(state.take_up()),
+                    Next::Kick if !close => Next::Read(state.take_up()),
                     next => next,
                 }
             }
@@ -349,7 +351,7 @@ impl Conn {
 
     /// Nothing more is sent; what still comes is read and thrown away.
     fn linger(&self, state: &mut State, now_ms: u64) -> Next {
-        if state.hung_up || !wire::finish(self.socket()) {
+        if !wire::finish(self.socket()) {
             state.phase = Phase::Closed;
             return Next::End(None);
         }
@@ -378,7 +380,9 @@ impl Conn {
     /// Ends it if it is over its time.
     pub fn expire(&self, http: &HttpConfig, now_ms: u64) -> Next {
         let mut state = self.state.lock();
-        let passed = |since_ms: u64, ms: u64| now_ms.saturating_sub(since_ms) >= ms;
+        let passed = |since_ms: u64, ms: u64| {
+            now_ms.saturating_sub(since_ms) >= ms.saturating_add(COARSE_MS)
+        };
         let over = |since_ms: u64, s: u64| passed(since_ms, s.saturating_mul(1000));
         let since_ms = state.since_ms;
         let late = match &state.phase {
@@ -415,7 +419,9 @@ impl Conn {
 impl State {
     /// The caller works on it from now on.
     fn take_up(&mut self) -> Unread {
-        self.more = false;
+        // The end of what a client sends lies behind its last bytes, and is
+        // announced but once.
+        self.more = self.hung_up;
         match mem::replace(&mut self.phase, Phase::Running) {
             Phase::Partial(unread) => *unread,
             _ => Unread::default(),

@@ -95,15 +95,18 @@ impl Front {
         let now_ms = self.clock.coarse_ms();
         let added = self.shards[turn]
             .add(|index, serial| Conn::new(socket, peer, Place { shard, index, serial }, now_ms));
-        match added {
-            Ok(conn) if self.stopping.load(SeqCst) => self.follow(&conn, conn.finish()),
-            Ok(_) => {}
-            Err(error) => {
-                self.count.fetch_sub(1, Relaxed);
-                return Err(error);
-            }
+        let Some(conn) = added else {
+            self.count.fetch_sub(1, Relaxed);
+            return Err(io::Error::other("too many connections"));
+        };
+        let watched = self.shards[turn].watch(&conn);
+        if watched.is_err() {
+            conn.close();
+            self.remove(&conn);
+        } else if self.stopping.load(SeqCst) {
+            self.follow(&conn, conn.finish());
         }
-        Ok(())
+        watched
     }
 
     /// Brings answers to held reads, or leaves them to the threads of their
@@ -145,6 +148,10 @@ impl Front {
     /// Ends the connections that are over their time.
     pub fn sweep(&self, http: &HttpConfig) {
         let now_ms = self.clock.coarse_ms();
+        if self.stopping.load(SeqCst) {
+            // Those whose last answer was on its way when the others ended.
+            self.each(Conn::finish);
+        }
         self.each(|conn| conn.expire(http, now_ms));
     }
 

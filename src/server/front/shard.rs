@@ -92,20 +92,19 @@ impl Shard {
         self.numbers.fetch_add(1, Relaxed)
     }
 
-    pub fn add(&self, make: impl FnOnce(u32, u32) -> Conn) -> io::Result<Arc<Conn>> {
+    /// None: there is no room.
+    pub fn add(&self, make: impl FnOnce(u32, u32) -> Conn) -> Option<Arc<Conn>> {
         let mut conns = self.conns.lock();
         let entry = conns.vacant_entry();
-        let index = u32::try_from(entry.key()).ok().filter(|index| *index < MAX_PER_SHARD);
-        let index = index.ok_or_else(|| io::Error::other("too many connections"))?;
+        let index = u32::try_from(entry.key()).ok().filter(|index| *index < MAX_PER_SHARD)?;
         let conn = Arc::new(make(index, self.number()));
         entry.insert(conn.clone());
-        drop(conns);
-        // From here on it can have events.
-        if let Err(error) = epoll::add(&self.epoll, conn.socket(), token(conn.place), interest()) {
-            self.conns.lock().remove(index as usize);
-            return Err(error.into());
-        }
-        Ok(conn)
+        Some(conn)
+    }
+
+    /// From here on a connection can have events.
+    pub fn watch(&self, conn: &Conn) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, conn.socket(), token(conn.place), interest())?)
     }
 
     /// Hands over the socket of a connection that is not watched any more.

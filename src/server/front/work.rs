@@ -14,45 +14,49 @@ use super::{
     head::{self, Framing},
     wire::{self, Received},
 };
-use std::{mem::MaybeUninit, sync::Arc};
+use std::{
+    future::poll_fn,
+    mem::MaybeUninit,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
 
-/// Reads and works until nothing more is there.
+/// Reads once, and works on what came. If that was not all, the event comes
+/// again: other connections have their turn before.
 pub(super) fn read(
     gateway: &Arc<Gateway>,
     conn: &Arc<Conn>,
     mut unread: Unread,
     buffer: &mut [u8],
 ) {
-    loop {
-        let received = match wire::receive(conn.socket(), buffer) {
-            Received::Bytes(count) => &buffer[..count],
-            Received::Nothing => &[],
-            Received::Ended => {
-                conn.close();
-                return gateway.front().remove(conn);
-            }
-        };
-        // A short receive has emptied the socket; asking again would be a
-        // system call for nothing.
-        let is_all = received.len() < buffer.len();
-        let left = if unread.bytes.is_empty() {
-            work(gateway, conn, received, None)
-        } else {
-            unread.bytes.extend_from_slice(received);
-            if unread.bytes.len() < unread.needs_bytes {
-                Some(unread)
-            } else {
-                work(gateway, conn, &unread.bytes, Some(&unread))
-            }
-        };
-        let Some(left) = left else { return };
-        unread = left;
-        if is_all {
-            match conn.settle(unread, gateway.clock().coarse_ms()) {
-                Some(again) => unread = again,
-                None => return,
-            }
+    let received = match wire::receive(conn.socket(), buffer) {
+        Received::Bytes(count) => &buffer[..count],
+        Received::Nothing => &[],
+        Received::Ended => {
+            conn.close();
+            return gateway.front().remove(conn);
         }
+    };
+    // A short receive has emptied the socket; asking again would be a system
+    // call for nothing.
+    if received.len() == buffer.len() {
+        conn.leave_more();
+    }
+    let left = if unread.bytes.is_empty() {
+        work(gateway, conn, received, None)
+    } else {
+        unread.bytes.extend_from_slice(received);
+        if unread.bytes.len() < unread.needs_bytes {
+            Some(unread)
+        } else {
+            work(gateway, conn, &unread.bytes, Some(&unread))
+        }
+    };
+    if let Some(left) = left {
+        let next = conn.let_go(left, gateway.clock().coarse_ms());
+        gateway.front().follow(conn, next);
     }
 }
 
@@ -213,12 +217,21 @@ fn park(
 
 /// Runs a request that has to wait or can take long, in a task of its own.
 async fn run_slowly(gateway: Arc<Gateway>, conn: Arc<Conn>, whole: Vec<u8>, rest: Vec<u8>) {
-    let served = serve_slowly(&gateway, &conn, &whole).await;
+    let mut serving = pin!(serve_slowly(&gateway, &conn, &whole));
+    let served = poll_fn(|cx| {
+        // As in the shard's loop: it ends one connection.
+        let poll = AssertUnwindSafe(|| serving.as_mut().poll(cx));
+        catch_unwind(poll).unwrap_or_else(|_| {
+            tracing::error!(peer = %conn.peer, "a connection made the gateway panic");
+            Poll::Ready(None)
+        })
+    })
+    .await;
     let now_ms = gateway.clock().coarse_ms();
     let next = Scratch::with(|scratch| match served {
         Some((Served::Written { close }, out)) => conn.reply(&out, &rest, close, now_ms),
         Some((Served::Held(held), _)) => park(&gateway, &conn, held, &rest, scratch),
-        // It was understood before.
+        // It was understood before, so it panicked.
         Some((Served::Slow | Served::Other, _)) | None => {
             conn.close();
             Some(Next::End(None))

@@ -27,6 +27,12 @@ fn publish(to: &str, data: &str) -> String {
     )
 }
 
+/// Takes longer, by what it is.
+fn batch() -> String {
+    let request = "POST /lab/publish HTTP/1.1\r\nhost: x\r\nauthorization: Bearer secret\r\n";
+    format!("{request}content-length: 2\r\n\r\n[]")
+}
+
 fn data(client: &mut Client) -> serde_json::Value {
     let answer = client.receive().expect("an answer");
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -168,4 +174,96 @@ fn a_client_that_leaves_is_noticed_at_once() {
             gateway.until("cometbox_connections", before - 1);
         }
     }
+}
+
+/// As many bytes as the gateway receives at a time.
+const RECEIVED_AT_ONCE: usize = 64 << 10;
+
+#[test]
+fn what_lies_behind_a_full_receive_buffer_is_not_forgotten() {
+    let gateway = Gateway::start(&format!(
+        "http = {{ max_body_bytes = 4000000 }}\n{}",
+        lab("limits = { call_ms = 1000, mailbox_bytes = 9000000 }")
+    ));
+    let (mut client, mut other) = (gateway.client(), gateway.client());
+    let (ann, _bob) = (client.open("ann"), client.open("bob"));
+    // By now the client may send more than one buffer without being read.
+    for _ in 0..4 {
+        client.publish_to("bob", &format!("\"{}\"", "x".repeat(1_000_000)));
+    }
+    let mut cursor = 0;
+    // The last request that is received: a plain one, a slow one, one that
+    // comes to be held.
+    for (last, is_held) in [
+        ("GET /nope HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), false),
+        (batch(), false),
+        (read("ann", &ann, 3), true),
+    ] {
+        // Held, so that the rest is received in one.
+        client.send_raw(read("ann", &ann, cursor).as_bytes());
+        gateway.until_held(1);
+        let filler = |bytes: usize| publish("bob", &format!("\"{}\"", "x".repeat(bytes)));
+        let missing = RECEIVED_AT_ONCE - last.len() - filler(60_000).len();
+        let filler = filler(60_000 + missing);
+        assert_eq!(filler.len() + last.len(), RECEIVED_AT_ONCE);
+        let all = filler + &last + "DELETE /behind HTTP/1.1\r\nhost: x\r\n\r\n";
+        assert!(client.send_raw(all.as_bytes()));
+        other.publish_to("ann", "1");
+        cursor += 1;
+        assert_eq!(data(&mut client), 1);
+        assert_eq!(client.receive().expect("an answer").status, 200, "the filler");
+        if is_held {
+            gateway.until_held(1);
+            other.publish_to("ann", "2");
+            assert_eq!(data(&mut client), 2);
+        } else {
+            client.receive().expect("an answer to the last");
+        }
+        assert_eq!(client.receive().expect("an answer to what is behind").status, 404);
+    }
+}
+
+#[test]
+fn a_client_that_closes_its_side_is_let_go_after_its_answers() {
+    let gateway = start();
+    let nope = "GET /nope HTTP/1.1\r\nhost: x\r\n\r\n".to_owned();
+    for (requests, answers) in
+        [(nope.clone(), 1), (nope.repeat(3), 3), (batch(), 1), ("GET /h".into(), 0)]
+    {
+        // Whether its end is told with its requests or after them is up to the
+        // system.
+        for _ in 0..50 {
+            let mut client = gateway.client();
+            client.send_raw(requests.as_bytes());
+            client.shutdown(Shutdown::Write);
+            for _ in 0..answers {
+                client.receive().expect("an answer");
+            }
+            assert!(client.is_closed_within(Duration::from_secs(5)), "{requests:?}");
+        }
+    }
+    gateway.until("cometbox_connections", 0);
+}
+
+#[test]
+fn going_down_waits_for_an_answer_and_not_for_its_client() {
+    let mut gateway = Gateway::start(&format!(
+        "http = {{ shutdown_grace_s = 60 }}\n{}",
+        lab("limits = { mailbox_bytes = 8000000, max_answer_bytes = 8000000 }")
+    ));
+    let (mut slow, mut idle) = (gateway.client(), gateway.client());
+    let key = slow.open("slow");
+    // More than the socket's buffers take.
+    let large = format!("\"{}\"", "x".repeat(900_000));
+    for _ in 0..8 {
+        idle.publish_to("slow", &large);
+    }
+    slow.send_raw(read("slow", &key, 0).as_bytes());
+    gateway.until("cometbox_requests_total{app=\"lab\",route=\"read\",status=\"200\"}", 1);
+    gateway.signal("TERM");
+    assert!(idle.is_closed_within(Duration::from_secs(5)), "an idle connection just ends");
+    let batch = slow.receive().expect("the answer that was on its way").json();
+    assert_eq!(batch["messages"].as_array().map(Vec::len), Some(8));
+    assert!(slow.is_closed_within(Duration::from_secs(5)));
+    assert!(gateway.wait().success());
 }
