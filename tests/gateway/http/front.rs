@@ -103,6 +103,44 @@ fn a_long_pipeline_is_answered_in_order() {
 }
 
 #[test]
+fn what_is_pipelined_behind_a_batch_is_answered_after_it() {
+    let gateway = start();
+    let mut client = gateway.client();
+    let key = client.open("ann");
+    for round in 0..20 {
+        client.send_raw((batch() + &publish("ann", "1") + &read("ann", &key, round)).as_bytes());
+        assert_eq!(client.receive().expect("the batch's").json()["results"], serde_json::json!([]));
+        assert_eq!(client.receive().expect("an answer").json()["results"][0]["queued"], 1);
+        assert_eq!(data(&mut client), 1);
+    }
+}
+
+#[test]
+fn a_large_group_is_answered_though_nothing_else_happens() {
+    const READERS: usize = 600;
+    let gateway = start();
+    let mut publisher = gateway.client();
+    let mut readers: Vec<(Client, String)> = (0..READERS)
+        .map(|n| {
+            let mut client = gateway.client();
+            let key = client.open_with(&format!(r#"{{"name":"m{n}","groups":["all"]}}"#));
+            (client, key)
+        })
+        .collect();
+    for round in 0..3 {
+        for (n, (client, key)) in readers.iter_mut().enumerate() {
+            client.send_raw(read(&format!("m{n}"), key, round).as_bytes());
+        }
+        gateway.until_held(READERS as u64);
+        let published = publisher.publish(r#"{"to":{"groups":["all"]},"data":7}"#);
+        assert_eq!(published.json()["results"][0]["queued"], READERS);
+        for (client, _) in &mut readers {
+            assert_eq!(data(client), 7);
+        }
+    }
+}
+
+#[test]
 fn a_connection_changes_readers_and_loses_nothing() {
     let gateway = start();
     let mut client = gateway.client();
