@@ -4,16 +4,19 @@
 use super::{
     super::{
         ask::{self, Plan},
-        cors, full,
+        cors::{self, Grant},
+        full,
         gateway::Gateway,
-        http1, routes,
-        routes::Outcome,
+        http1,
+        reply::Reply,
+        routes::{self, Outcome},
     },
     Front, Scratch,
     conn::{Conn, Held, Next, Parked, Unread},
     head::{self, Framing},
     wire::{self, Received},
 };
+use crate::{core::Answer, transport::Format};
 use std::{
     future::poll_fn,
     mem::MaybeUninit,
@@ -62,8 +65,9 @@ pub(super) fn read(
 
 /// How a request was dealt with.
 enum Served {
-    /// The answer is in the scratch buffer, and perhaps the last one.
-    Written { close: bool },
+    Reply(Reply, Option<Grant>),
+    /// Of a read.
+    Answer(Answer, Format, Option<Grant>),
     /// A read is held, or is to be.
     Held(Held),
     /// It must not run here.
@@ -105,23 +109,15 @@ fn work(
         let (whole, rest) = input.split_at(request.total_bytes().min(input.len()));
         let body = &whole[request.head_bytes..];
         let has_begun = unread.is_some_and(|unread| unread.needs_bytes > 0);
-        let next = Scratch::with(|scratch| {
-            match serve(gateway, conn, &request, has_begun, body, scratch) {
-                Served::Written { close } => {
-                    conn.reply(&scratch.out, rest, close, gateway.clock().coarse_ms())
-                }
-                Served::Held(held) => park(gateway, conn, held, rest, scratch),
-                Served::Slow => {
-                    let (whole, rest) = (whole.to_vec(), rest.to_vec());
-                    tokio::spawn(run_slowly(gateway.clone(), conn.clone(), whole, rest));
-                    Some(Next::Nothing)
-                }
-                Served::Other => {
-                    hand_over(gateway, conn, input);
-                    Some(Next::Nothing)
-                }
+        let next = match serve(gateway, conn, &request, has_begun, body) {
+            Served::Slow => {
+                let (whole, rest) = (whole.to_vec(), rest.to_vec());
+                tokio::spawn(run_slowly(gateway.clone(), conn.clone(), whole, rest));
+                return None;
             }
-        });
+            Served::Other => return hand_over(gateway, conn, input),
+            served => answer(gateway, conn, served, rest),
+        };
         if let Some(next) = next {
             front.follow(conn, next);
             return None;
@@ -138,7 +134,6 @@ fn serve(
     request: &head::Request<'_, '_>,
     has_begun: bool,
     body: &[u8],
-    scratch: &mut Scratch,
 ) -> Served {
     let headers = || request.all_headers();
     let ask = ask::Ask { has_begun, ..request.ask(&headers, conn.peer) };
@@ -148,8 +143,7 @@ fn serve(
         Plan::Page => return Served::Other,
         Plan::Reply(route, reply) => {
             gateway.metrics.request(route, reply.status);
-            http1::reply(&mut scratch.out, &reply, gateway.cors(), grant);
-            return Served::Written { close: reply.close };
+            return Served::Reply(reply, grant);
         }
     };
     if route.is_slow(body) {
@@ -157,62 +151,67 @@ fn serve(
     }
     let id = conn.start(gateway.front().shard(conn).number());
     let outcome = routes::run_now(gateway, &route, &ask, body, id);
-    finish(gateway, &route, &ask, outcome, grant, scratch)
+    finish(&route, &ask, outcome, grant)
 }
 
-/// Writes the answer, if there is one yet.
 fn finish(
-    gateway: &Gateway,
     route: &routes::Route<'_>,
     ask: &ask::Ask<'_>,
     outcome: Outcome,
-    grant: Option<cors::Grant>,
-    Scratch { out, body }: &mut Scratch,
+    grant: Option<Grant>,
 ) -> Served {
-    let close = gateway.is_stopping();
-    let requests = route.app.requests();
     match outcome {
-        Outcome::Reply(mut reply) => {
-            reply.close |= close;
-            requests.reply(&route.endpoint, reply.status);
-            http1::reply(out, &reply, gateway.cors(), grant);
+        Outcome::Reply(reply) => {
+            route.app.requests().reply(&route.endpoint, reply.status);
+            Served::Reply(reply, grant)
         }
         Outcome::Answer(answer) => {
-            requests.read(&answer);
-            http1::answer(out, body, &answer, ask.format(), gateway.cors(), grant, close);
+            route.app.requests().read(&answer);
+            Served::Answer(answer, ask.format(), grant)
         }
         Outcome::Held(mailbox) => {
             let (app, format) = (route.app.clone(), ask.format());
-            return Served::Held(Held { app, mailbox, format, grant, rest: Box::default() });
+            Served::Held(Held { app, mailbox, format, grant, rest: Box::default() })
         }
     }
-    Served::Written { close }
 }
 
-/// Holds a read. None: it has been answered meanwhile, and the caller goes on.
-fn park(
-    gateway: &Gateway,
-    conn: &Conn,
-    mut held: Held,
-    rest: &[u8],
-    scratch: &mut Scratch,
-) -> Option<Next> {
-    let now_ms = gateway.clock().coarse_ms();
-    held.rest = rest.into();
-    match conn.park(held, now_ms) {
-        Parked::Held => Some(Next::Nothing),
-        Parked::HungUp(held) => {
-            conn.close();
-            Some(Next::End(Some((held.app, held.mailbox, conn.id()))))
+/// Sends the answer, or holds the read. None: the caller goes on.
+fn answer(gateway: &Gateway, conn: &Conn, served: Served, rest: &[u8]) -> Option<Next> {
+    let (cors, now_ms) = (gateway.cors(), gateway.clock().coarse_ms());
+    let close = gateway.is_stopping();
+    // Not before now: what ran may have written answers of others there.
+    Scratch::with(|Scratch { out, body }| match served {
+        Served::Reply(mut reply, grant) => {
+            reply.close |= close;
+            http1::reply(out, &reply, cors, grant);
+            conn.reply(out, rest, reply.close, now_ms)
         }
-        Parked::Answered(answer, held) => {
-            held.app.requests().read(&answer);
-            let Scratch { out, body } = scratch;
-            let close = gateway.is_stopping();
-            http1::answer(out, body, &answer, held.format, gateway.cors(), held.grant, close);
+        Served::Answer(answer, format, grant) => {
+            http1::answer(out, body, &answer, format, cors, grant, close);
             conn.reply(out, rest, close, now_ms)
         }
-    }
+        Served::Held(mut held) => {
+            held.rest = rest.into();
+            match conn.park(held, now_ms) {
+                Parked::Held => Some(Next::Nothing),
+                Parked::HungUp(held) => {
+                    conn.close();
+                    Some(Next::End(Some((held.app, held.mailbox, conn.id()))))
+                }
+                Parked::Answered(answer, held) => {
+                    held.app.requests().read(&answer);
+                    http1::answer(out, body, &answer, held.format, cors, held.grant, close);
+                    conn.reply(out, rest, close, now_ms)
+                }
+            }
+        }
+        // Nobody calls it with these.
+        Served::Slow | Served::Other => {
+            conn.close();
+            Some(Next::End(None))
+        }
+    })
 }
 
 /// Runs a request that has to wait or can take long, in a task of its own.
@@ -227,19 +226,17 @@ async fn run_slowly(gateway: Arc<Gateway>, conn: Arc<Conn>, whole: Vec<u8>, rest
         })
     })
     .await;
-    let now_ms = gateway.clock().coarse_ms();
-    let next = Scratch::with(|scratch| match served {
-        Some((Served::Written { close }, out)) => conn.reply(&out, &rest, close, now_ms),
-        Some((Served::Held(held), _)) => park(&gateway, &conn, held, &rest, scratch),
-        // It was understood before, so it panicked.
-        Some((Served::Slow | Served::Other, _)) | None => {
+    let next = match served {
+        Some(served) => answer(&gateway, &conn, served, &rest),
+        None => {
             conn.close();
             Some(Next::End(None))
         }
-    });
+    };
     let next = next.unwrap_or_else(|| {
         // The shard's loop goes on with what lies behind the request.
         let is_rest = !rest.is_empty();
+        let now_ms = gateway.clock().coarse_ms();
         match conn.let_go(Unread::behind(rest, now_ms), now_ms) {
             Next::Nothing if is_rest => Next::Kick,
             next => next,
@@ -248,7 +245,7 @@ async fn run_slowly(gateway: Arc<Gateway>, conn: Arc<Conn>, whole: Vec<u8>, rest
     gateway.front().follow(&conn, next);
 }
 
-async fn serve_slowly(gateway: &Gateway, conn: &Conn, whole: &[u8]) -> Option<(Served, Vec<u8>)> {
+async fn serve_slowly(gateway: &Gateway, conn: &Conn, whole: &[u8]) -> Option<Served> {
     let mut room = [const { MaybeUninit::uninit() }; head::MAX_HEADERS];
     let Framing::Request(request) = head::frame(whole, gateway.http(), &mut room) else {
         return None;
@@ -260,9 +257,7 @@ async fn serve_slowly(gateway: &Gateway, conn: &Conn, whole: &[u8]) -> Option<(S
     let id = conn.start(gateway.front().shard(conn).number());
     let body = &whole[request.head_bytes..];
     let outcome = routes::run(gateway, &route, &ask, body, id).await;
-    let mut scratch = Scratch::default();
-    let served = finish(gateway, &route, &ask, outcome, grant, &mut scratch);
-    Some((served, scratch.out))
+    Some(finish(&route, &ask, outcome, grant))
 }
 
 /// Gives a connection to hyper, with the input that has come.

@@ -229,16 +229,18 @@ fn what_lies_behind_a_full_receive_buffer_is_not_forgotten() {
     for _ in 0..4 {
         client.publish_to("bob", &format!("\"{}\"", "x".repeat(1_000_000)));
     }
-    let mut cursor = 0;
     // The last request that is received: a plain one, a slow one, one that
     // comes to be held.
-    for (last, is_held) in [
+    for (cursor, (last, is_held)) in [
         ("GET /nope HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), false),
         (batch(), false),
         (read("ann", &ann, 3), true),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         // Held, so that the rest is received in one.
-        client.send_raw(read("ann", &ann, cursor).as_bytes());
+        client.send_raw(read("ann", &ann, cursor as u64).as_bytes());
         gateway.until_held(1);
         let filler = |bytes: usize| publish("bob", &format!("\"{}\"", "x".repeat(bytes)));
         let missing = RECEIVED_AT_ONCE - last.len() - filler(60_000).len();
@@ -247,7 +249,6 @@ fn what_lies_behind_a_full_receive_buffer_is_not_forgotten() {
         let all = filler + &last + "DELETE /behind HTTP/1.1\r\nhost: x\r\n\r\n";
         assert!(client.send_raw(all.as_bytes()));
         other.publish_to("ann", "1");
-        cursor += 1;
         assert_eq!(data(&mut client), 1);
         assert_eq!(client.receive().expect("an answer").status, 200, "the filler");
         if is_held {
