@@ -34,11 +34,32 @@ pub struct Seat {
     pub room: String,
 }
 
-/// A line of a room's history.
-#[derive(Serialize, Deserialize)]
-pub struct Line {
-    pub from: String,
-    pub say: String,
+/// The last lines of a room as one text, since every message writes it anew:
+/// who and what with a separator between them, and one behind. Nobody says
+/// these two characters.
+#[derive(Serialize, Deserialize, Default, Debug, PartialEq)]
+pub struct History(String);
+
+const UNIT: char = '\u{1f}';
+const RECORD: char = '\u{1e}';
+
+impl History {
+    /// Adds a line, and forgets those that come before the last `keep`.
+    pub fn add(&mut self, from: &str, say: &str, keep: usize) {
+        let Self(text) = self;
+        text.push_str(from);
+        text.push(UNIT);
+        say.split([UNIT, RECORD]).for_each(|part| text.push_str(part));
+        text.push(RECORD);
+        if let Some((end, _)) = text.rmatch_indices(RECORD).nth(keep) {
+            text.drain(..end + RECORD.len_utf8());
+        }
+    }
+
+    /// Who said what, in order.
+    pub fn lines(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.split_terminator(RECORD).filter_map(|line| line.split_once(UNIT))
+    }
 }
 
 #[derive(Deserialize)]
@@ -89,7 +110,7 @@ impl Plugin for Chat {
             .linger_ms(self.settings.linger_s.saturating_mul(1000))
             .reply(json!({"room": room, "nick": nick, "members": others}))
             .then(send_group(&room, json!({"joined": nick})).except(&nick));
-        for Line { from, say } in history(cx, &room)? {
+        for (from, say) in history(cx, &room)?.lines() {
             accept = accept.first(json!({"from": from, "say": say, "room": room, "history": true}));
         }
         Ok(accept.state(Seat { room }))
@@ -104,12 +125,11 @@ impl Plugin for Chat {
             }
             Request::Say { say } => {
                 let message = json!({"from": nick, "say": say, "room": room});
-                let mut lines = history(cx, room)?;
-                lines.push(Line { from: nick.clone(), say });
-                let surplus = lines.len().saturating_sub(self.settings.history);
+                let mut history = history(cx, room)?;
+                history.add(nick, &say, self.settings.history);
                 Ok(Outcome::from([
                     send_group(room, message).except(nick),
-                    put(history_key(room), &lines[surplus..]),
+                    put(history_key(room), &history),
                 ]))
             }
             Request::Whisper { to, say } => {
@@ -147,7 +167,7 @@ impl Plugin for Chat {
     }
 }
 
-fn history(cx: &Context, room: &str) -> Result<Vec<Line>> {
+fn history(cx: &Context, room: &str) -> Result<History> {
     Ok(cx.get(&history_key(room))?.unwrap_or_default())
 }
 

@@ -8,8 +8,10 @@ fn seat(nick: &str) -> Session<Seat> {
     Session::test(nick, Seat { room: "lobby".into() })
 }
 
-fn line(from: &str, say: &str) -> Line {
-    Line { from: from.into(), say: say.into() }
+fn history<'a>(lines: impl IntoIterator<Item = (&'a str, &'a str)>) -> History {
+    let mut history = History::default();
+    lines.into_iter().for_each(|(from, say)| history.add(from, say, usize::MAX));
+    history
 }
 
 fn say(chat: &Chat, cx: &Context, nick: &str, data: Value) -> Result<Outcome> {
@@ -20,7 +22,7 @@ fn say(chat: &Chat, cx: &Context, nick: &str, data: Value) -> Result<Outcome> {
 fn a_newcomer_is_told_what_was_said_and_the_others_that_she_joined() {
     let cx = Context::test()
         .group("lobby", ["cid", "bob"])
-        .value("chat/history/lobby", &[line("bob", "hi"), line("cid", "hello")]);
+        .value("chat/history/lobby", &history([("bob", "hi"), ("cid", "hello")]));
     let open = Open::test(json!({"nick": "ann"}));
 
     let expected = Accept::named("ann")
@@ -38,14 +40,26 @@ fn a_newcomer_is_told_what_was_said_and_the_others_that_she_joined() {
 fn a_line_goes_to_the_others_and_into_the_history() {
     let cx = Context::test()
         .group("lobby", ["ann", "bob"])
-        .value("chat/history/lobby", &[line("bob", "1"), line("bob", "2")]);
+        .value("chat/history/lobby", &history([("bob", "1"), ("bob", "2")]));
     let outcome = say(&chat(), &cx, "ann", json!({"say": "3"}));
 
     let expected = Outcome::from([
         send_group("lobby", json!({"from": "ann", "say": "3", "room": "lobby"})).except("ann"),
-        put("chat/history/lobby", &[line("bob", "2"), line("ann", "3")]),
+        put("chat/history/lobby", &history([("bob", "2"), ("ann", "3")])),
     ]);
     assert_eq!(outcome, Ok(expected));
+}
+
+#[test]
+fn a_history_keeps_the_last_lines_whatever_they_say() {
+    let mut kept = History::default();
+    for say in ["1", "", "a\u{1e}b\u{1f}c", "é\n"] {
+        kept.add("ann", say, 3);
+    }
+    let lines: Vec<_> = kept.lines().collect();
+    assert_eq!(lines, [("ann", ""), ("ann", "abc"), ("ann", "é\n")]);
+    kept.add("bob", "gone", 0);
+    assert_eq!(kept, History::default());
 }
 
 #[test]
@@ -136,7 +150,7 @@ fn the_longest_history_fits_into_an_answer() {
         assert_eq!(say(&chat, &cx, "ann", data), Err(reject(400, "a line is at most 4000 bytes")));
     }
 
-    let lines: Vec<Line> = (0..40).map(|_| line("ann", &longest)).collect();
+    let lines = history((0..40).map(|_| ("ann", longest.as_str())));
     let cx = Context::test().value("chat/history/lobby", &lines);
     let accept = chat.on_open(&cx, &Open::test(json!({"nick": "bob"}))).expect("accepted");
     let bytes = |message: &Message| match &message.data {
