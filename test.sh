@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# All tests: the Rust workspace, the JavaScript client, and the pages in a real
-# browser; and that no operation on the way of a message has become dearer.
-# Installs what they need: the wasm target, and on Debian (as root, or with
-# sudo) valgrind, Node.js and Chromium. With CI=true nothing is skipped; without
+# All tests: the Rust workspace, the clients, and the pages in a real browser;
+# and that no operation on the way of a message has become dearer. Installs what
+# they need: the wasm target, and on Debian (as root, or with sudo) valgrind,
+# Python's venv, Node.js and Chromium. With CI=true nothing is skipped; without
 # it, what needs one of these is, where it is missing and cannot be installed.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -43,6 +43,26 @@ elif [ "${CI:-}" = true ]; then
     exit 1
 else
     echo "skipped: the count of instructions (no valgrind)"
+fi
+
+# A Python without ensurepip makes no environment: on Debian that is a package without a command.
+if debian_install python3 python3 python3-venv \
+    && { python3 -c 'import ensurepip' 2>/dev/null || debian_install ensurepip python3-venv; }; then
+    step "the Python client"
+    python3 -m venv target/python
+    target/python/bin/pip install --quiet --disable-pip-version-check \
+        --constraint clients/python/tests/constraints.txt './clients/python[test]'
+    (
+        cd clients/python
+        python=../../target/python/bin/python
+        "$python" -m mypy src tests --cache-dir ../../target/python/mypy
+        COMETBOX_BIN="$PWD/../../target/release/cometbox" "$python" -B -m unittest discover --buffer -s tests
+    )
+elif [ "${CI:-}" = true ]; then
+    echo "Python with venv is needed and cannot be installed here" >&2
+    exit 1
+else
+    echo "skipped: the Python client (no python3 with venv)"
 fi
 
 if debian_install node nodejs npm && debian_install npm npm && debian_install chromium chromium; then
