@@ -14,7 +14,8 @@ pub type Version = u64;
 pub const MAX_NAME_BYTES: usize = 128;
 
 /// The name of a mailbox or a group: 1 to [`MAX_NAME_BYTES`] bytes without
-/// control characters. Cheap to clone.
+/// control characters, and neither `.` nor `..`, which no browser can have as a
+/// part of a URL (WHATWG URL, double-dot path segments). Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
 
@@ -25,6 +26,8 @@ pub enum BadName {
     Empty,
     #[error("a name has at most {MAX_NAME_BYTES} bytes")]
     TooLong,
+    #[error("a name must not be . or .., which browsers take out of URLs")]
+    Dots,
     #[error("a name must not contain control characters")]
     Control,
 }
@@ -44,6 +47,8 @@ impl Name {
             Err(BadName::Empty)
         } else if text.len() > MAX_NAME_BYTES {
             Err(BadName::TooLong)
+        } else if matches!(text, "." | "..") {
+            Err(BadName::Dots)
         } else if !text.bytes().all(is_plain) && text.chars().any(char::is_control) {
             Err(BadName::Control)
         } else {
@@ -113,7 +118,7 @@ pub struct ConnId(pub u64);
 
 /// A mailbox in this core: a slot, and a serial that tells it from earlier
 /// tenants of the slot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, PartialOrd, Ord)]
 pub struct MailboxId {
     pub(super) slot: u32,
     pub(super) serial: u32,

@@ -239,15 +239,4 @@ impl Scratch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_says_whose_it_is() {
-        for (shard, index, request) in [(0, 0, 0), (127, (1 << 24) - 1, u32::MAX), (3, 77, 5)] {
-            let id = conn_id(Place { shard, index, serial: 9 }, request);
-            assert!(is_ours(id));
-            assert_eq!(parts(id), (usize::from(shard), index, request));
-        }
-    }
-}
+mod tests;

@@ -39,6 +39,7 @@ fn what_cannot_be_served_says_so() {
         ("GET", "/lab/mailboxes/", "", 400, "bad_name"),
         ("GET", "/lab/mailboxes/a%00", "", 400, "bad_name"),
         ("GET", "/lab/mailboxes/%ff", "", 400, "bad_name"),
+        ("GET", "/lab/mailboxes/%2e%2e", "", 400, "bad_name"),
         ("GET", &format!("/lab/mailboxes/{long}"), "", 400, "bad_name"),
         ("GET", "/lab/mailboxes/bob", "", 404, "not_found"),
         ("POST", "/lab/mailboxes/bob", "1", 404, "not_found"),

@@ -102,6 +102,7 @@ fn a_malformed_batch_changes_nothing_and_names_the_item() {
         ("{\"data\":1,\"collapse\":\"\"}", "bad_request"),
         ("{\"data\":1,\"to\":{\"mailbox\":[]}}", "bad_request"),
         ("{\"data\":1,\"to\":{\"mailboxes\":[\"\"]}}", "bad_name"),
+        ("{\"data\":1,\"to\":{\"groups\":[\".\"]}}", "bad_name"),
         ("{\"data\":1,\"to\":{\"groups\":[\"a\\u0000\"]}}", "bad_name"),
     ] {
         let response = client.publish(&format!("[{good},{good},{bad}]"));
