@@ -18,6 +18,10 @@ pub use client::{Client, Response};
 /// Far more than anything here takes, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// `cometbox dev` builds its plugins before it is up; from nothing, and beside
+/// the builds of other tests, that takes minutes.
+const FIRST_BUILD: Duration = Duration::from_secs(600);
+
 pub const BINARY: &str = env!("CARGO_BIN_EXE_cometbox");
 
 /// A folder or file of the project.
@@ -68,23 +72,23 @@ pub fn lab(more: &str) -> String {
 impl Gateway {
     /// Serves this configuration on free ports.
     pub fn start(config: &str) -> Self {
-        Self::run("serve", config)
+        Self::run("serve", config, PATIENCE)
     }
 
     /// `cometbox dev` with the apps of this project.
     pub fn dev() -> Self {
         let app = |name: &str, folder| {
-            component(folder); // the first build can take longer than a start may
             let plugin = project(folder).display().to_string();
             format!(
                 "[[app]]\nname = {name:?}\nplugins = [{plugin:?}]\n\
                  publish_keys = [\"dev-only-key\"]\n"
             )
         };
-        Self::run("dev", &(app("chat", "plugins/chat") + &app("quotes", "plugins/quotes")))
+        let config = app("chat", "plugins/chat") + &app("quotes", "plugins/quotes");
+        Self::run("dev", &config, FIRST_BUILD)
     }
 
-    fn run(command: &str, config: &str) -> Self {
+    fn run(command: &str, config: &str, patience: Duration) -> Self {
         let dir = tempfile::tempdir().expect("the test machine has a temp folder");
         let file = dir.path().join("cometbox.toml");
         let config = format!("listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{config}");
@@ -120,7 +124,7 @@ impl Gateway {
                 return Self { process, addr, admin, log, _dir: dir };
             }
             let has_ended = process.0.try_wait().expect("it is our child").is_some();
-            assert!(!has_ended && started.elapsed() < PATIENCE, "does not start:\n{text}");
+            assert!(!has_ended && started.elapsed() < patience, "does not start:\n{text}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
