@@ -53,7 +53,7 @@ class Mailboxes(Case):
 
     async def test_odd_names(self) -> None:
         url = shared().url
-        for name in ("..", ".", "a/b?c#d%2F e", "ä🙂", "+&="):
+        for name in ("...", "a/b?c#d%2F e", "ä🙂", "+&="):
             box = await self.open(url, "hostile", name=name)
             self.assertEqual(box.name, name)
             self.assertEqual(await box.send(1), 1)

@@ -178,7 +178,8 @@ fn history_key(room: &str) -> String {
 /// Nicks and rooms are names of mailboxes and groups, and shown to others.
 fn check(what: &str, name: &str) -> Result<()> {
     let fine = |c: char| c.is_alphanumeric() || "-_.".contains(c);
-    if (1..=32).contains(&name.chars().count()) && name.chars().all(fine) {
+    let is_said = !matches!(name, "." | ".."); // browsers take these out of URLs
+    if is_said && (1..=32).contains(&name.chars().count()) && name.chars().all(fine) {
         return Ok(());
     }
     Err(reject(400, format!("a {what} is 1 to 32 letters, digits, or any of - _ .")))
