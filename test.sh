@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # All tests: the Rust workspace, the clients, and the pages in a real browser;
 # and that no operation on the way of a message has become dearer. Installs what
-# they need: the wasm target, and on Debian (as root, or with sudo) valgrind,
+# they need: the wasm target, and on Debian (as root, or with sudo) a C compiler
+# and make, valgrind,
 # Python's venv, Node.js and Chromium. With CI=true nothing is skipped; without
 # it, what needs one of these is, where it is missing and cannot be installed.
 set -euo pipefail
@@ -24,6 +25,12 @@ debian_install() { # debian_install COMMAND PACKAGE...
 }
 
 command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
+
+# jemalloc is C, built by make.
+debian_install cc build-essential && debian_install make build-essential || {
+    echo "a C compiler and make are needed (Debian: build-essential)" >&2
+    exit 1
+}
 
 if ! rustup target list --installed 2>/dev/null | grep -q '^wasm32-unknown-unknown$'; then
     step "adding the wasm target"
