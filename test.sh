@@ -2,9 +2,9 @@
 # All tests: the Rust workspace, the clients, and the pages in a real browser;
 # and that no operation on the way of a message has become dearer. Installs what
 # they need: the wasm target, and on Debian (as root, or with sudo) a C compiler
-# and make, valgrind,
-# Python's venv, Node.js and Chromium. With CI=true nothing is skipped; without
-# it, what needs one of these is, where it is missing and cannot be installed.
+# and make, valgrind, Python's venv, Node.js and Chromium. With CI=true nothing is
+# skipped; without it, what needs one of the last four is, where it is missing and
+# cannot be installed.
 set -euo pipefail
 cd "$(dirname "$0")"
 
