@@ -10,7 +10,8 @@ mod load;
 use crate::{
     core::{
         AccessError, Address, Answer, ConnId, Core, CoreLimits, Effects, Key, MailboxId,
-        MailboxLimits, Message, Millis, Name, Notice, Payload, Polled, SendReport, Totals,
+        MailboxLimits, Message, Millis, Name, Notice, Payload, Polled, ReadFrom, SendReport,
+        Totals,
     },
     plugin::{OpenRequest, Plugin, PluginLimits, Reads},
 };
@@ -261,15 +262,54 @@ impl App {
         now: Now,
         name: &str,
         key: Key,
-        cursor: Option<u64>,
+        from: ReadFrom,
         wait_ms: u64,
         conn: ConnId,
         out: &mut Answers,
     ) -> Result<Polled, AccessError> {
         self.with_effects(now, out, |fx| {
             let _gate = self.gate.read();
-            self.with_core(|core| core.poll(now.mono, name, key, cursor, wait_ms, conn, fx))
+            self.with_core(|core| core.poll(now.mono, name, key, from, wait_ms, conn, fx))
         })
+    }
+
+    /// The same for a reader that stays, with where it starts: after each
+    /// answer it goes on by [`App::poll`] with [`ReadFrom::Position`].
+    ///
+    /// # Errors
+    /// If the mailbox does not open or the cursor is ahead of it.
+    #[allow(clippy::too_many_arguments)] // as above
+    pub fn follow(
+        &self,
+        now: Now,
+        name: &str,
+        key: Key,
+        cursor: Option<u64>,
+        wait_ms: u64,
+        conn: ConnId,
+        out: &mut Answers,
+    ) -> Result<(u64, Polled), AccessError> {
+        self.with_effects(now, out, |fx| {
+            let _gate = self.gate.read();
+            self.with_core(|core| {
+                let cursor = match cursor {
+                    Some(cursor) => cursor,
+                    None => core.confirmed(now.mono, name, key)?,
+                };
+                let from = ReadFrom::Cursor(Some(cursor));
+                let polled = core.poll(now.mono, name, key, from, wait_ms, conn, fx)?;
+                Ok((cursor, polled))
+            })
+        })
+    }
+
+    /// A reader has processed everything up to `cursor`, see [`Core::confirm`].
+    ///
+    /// # Errors
+    /// If the mailbox does not open or the cursor is ahead of it.
+    pub fn confirm(&self, now: Now, name: &str, key: Key, cursor: u64) -> Result<(), AccessError> {
+        let _gate = self.gate.read();
+        self.with_core(|core| core.confirm(now.mono, name, key, cursor))
     }
 
     /// The connection of a held read is gone.

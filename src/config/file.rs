@@ -106,6 +106,11 @@ pub struct HttpConfig {
     /// Most messages in one publish request; more is 413. Default 1000.
     #[serde(deserialize_with = "positive")]
     pub max_batch_items: usize,
+    /// How often a stream on which nothing happens gets a sign of life, in
+    /// seconds; a WebSocket that does not answer one is ended with the next.
+    /// Default 15.
+    #[serde(deserialize_with = "positive")]
+    pub keep_alive_s: u64,
     /// How long running requests may take after a signal to stop, in seconds.
     /// Default 10.
     pub shutdown_grace_s: u64,
@@ -123,6 +128,7 @@ impl Default for HttpConfig {
             body_timeout_s: 30,
             max_connections: 100_000,
             max_batch_items: 1000,
+            keep_alive_s: 15,
             shutdown_grace_s: 10,
         }
     }

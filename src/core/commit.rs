@@ -228,7 +228,7 @@ impl Core {
             Pushed::Queued { dropped } => {
                 report.queued += 1;
                 report.dropped += dropped;
-                if mailbox.reader.is_some() && !mailbox.touched {
+                if mailbox.reader().is_some() && !mailbox.touched {
                     mailbox.touched = true;
                     self.touched.push(slot);
                 } else if message.ttl_ms.is_some() {

@@ -59,6 +59,18 @@ pub struct Effects {
     pub notices: std::collections::VecDeque<Notice>,
 }
 
+/// Where a read starts, and what it confirms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadFrom {
+    /// A reader comes (whoever reads is displaced) and has processed everything
+    /// up to this seq, which it confirms. None: it reads on behind what was
+    /// confirmed last.
+    Cursor(Option<u64>),
+    /// The connection that read last goes on: a stream. It was handed
+    /// everything up to this seq and confirms nothing.
+    Position(u64),
+}
+
 /// How a read starts.
 #[derive(Debug)]
 pub enum Polled {
@@ -68,6 +80,8 @@ pub enum Polled {
     Held(MailboxId),
     /// Nothing, and it did not want to wait.
     Nothing,
+    /// A stream cannot go on: another reader has taken over since.
+    Displaced,
 }
 
 /// What an operator sees of a mailbox or asks about it.

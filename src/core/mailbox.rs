@@ -1,8 +1,8 @@
 //! One mailbox: a queue with a cursor, and who reads it.
 
 use super::{
-    Batch, ConnId, Delivery, FullPolicy, Key, MailboxLimits, Message, Millis, Name, OpenMailbox,
-    PluginName, Session, Totals, Version,
+    AccessError, Batch, ConnId, Delivery, FullPolicy, Key, MailboxLimits, Message, Millis, Name,
+    OpenMailbox, PluginName, Session, Totals, Version,
     ids::MailboxId,
     lost::Lost,
     pace::Pace,
@@ -18,6 +18,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader {
     pub conn: ConnId,
+    /// It has got everything up to this seq.
     pub cursor: u64,
     pub until: Millis,
 }
@@ -82,7 +83,10 @@ pub(super) struct Mailbox {
     /// No message expires before this.
     first_expiry: Millis,
     rare: Option<Box<Rare>>,
-    pub reader: Option<Reader>,
+    /// Who reads, or was the last to.
+    reader: Reader,
+    /// The reader waits for its answer.
+    is_held: bool,
     /// What plugins were told last.
     pub attached: bool,
     /// Since when it has no held read.
@@ -123,7 +127,8 @@ impl Mailbox {
             first_expiry: Millis::MAX,
             rare: (per_second > 0)
                 .then(|| Box::new(Rare { pace: Some(Pace::new(per_second)), ..Rare::default() })),
-            reader: None,
+            reader: Reader { conn: ConnId(0), cursor: 0, until: 0 },
+            is_held: false,
             attached: false,
             away_since: now,
             linger_ms: open.linger_ms,
@@ -133,12 +138,39 @@ impl Mailbox {
         }
     }
 
-    pub fn last(&self) -> u64 {
-        self.last
+    /// A reader cannot have processed what there never was.
+    pub fn check_cursor(&self, cursor: u64) -> Result<(), AccessError> {
+        let last = self.last;
+        if cursor > last { Err(AccessError::BadCursor { last }) } else { Ok(()) }
     }
 
     pub fn confirmed(&self) -> u64 {
         self.confirmed
+    }
+
+    /// The read that is held.
+    pub fn reader(&self) -> Option<&Reader> {
+        self.is_held.then_some(&self.reader)
+    }
+
+    /// Whether this connection was the last to read.
+    pub fn is_read_by(&self, conn: ConnId) -> bool {
+        self.reader.conn == conn
+    }
+
+    /// A read comes; whether it is held will be seen.
+    pub fn read_by(&mut self, conn: ConnId) {
+        self.reader.conn = conn;
+    }
+
+    pub fn hold(&mut self, cursor: u64, until: Millis) {
+        self.reader = Reader { cursor, until, ..self.reader };
+        self.is_held = true;
+    }
+
+    /// The read is no longer held.
+    pub fn let_go(&mut self) -> Option<Reader> {
+        std::mem::take(&mut self.is_held).then_some(self.reader)
     }
 
     pub fn session(&self, slot: u32) -> Session {
@@ -208,7 +240,9 @@ impl Mailbox {
         while !self.has_room(len) {
             let seq = self.remove(0, totals);
             self.rare.get_or_insert_default().lost.note(seq);
-            dropped += 1;
+            // One that a reader was handed is mostly not missed. Whoever comes
+            // back with a cursor before it is told all the same.
+            dropped += usize::from(seq > self.handed);
         }
         totals.dropped += dropped as u64;
         self.append(now, message, len, totals);
@@ -283,6 +317,7 @@ impl Mailbox {
     }
 
     /// The reader has processed everything up to the cursor.
+    #[inline]
     pub fn confirm(&mut self, cursor: u64, totals: &mut Totals) {
         if cursor <= self.confirmed {
             return;
@@ -404,7 +439,7 @@ impl Mailbox {
     /// When it wants to be looked at next.
     pub fn due(&self, grace_ms: Millis) -> Millis {
         let mut due = self.first_expiry.min(first_due(self.timers()));
-        match &self.reader {
+        match self.reader() {
             Some(reader) => {
                 due = due.min(reader.until);
                 if let Some(pace) = self.rare.as_ref().and_then(|rare| rare.pace.as_ref())

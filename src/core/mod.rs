@@ -26,7 +26,7 @@ pub use action::{
     AccessError, Action, Commit, CommitError, Committed, CoreLimits, MailboxLimits, OpenMailbox,
     Read, Session, States,
 };
-pub use effect::{Answer, CloseCause, Effects, Notice, Polled, Totals};
+pub use effect::{Answer, CloseCause, Effects, Notice, Polled, ReadFrom, Totals};
 pub use ids::{BadName, ConnId, Key, MAX_NAME_BYTES, MailboxId, Millis, Name, PluginName, Version};
 pub use message::{Address, Batch, Delivery, FullPolicy, Kind, Message, Payload, SendReport};
 pub use state::Core;

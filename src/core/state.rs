@@ -2,7 +2,7 @@
 
 use super::{
     AccessError, Answer, ConnId, CoreLimits, Effects, Key, MailboxId, Millis, Name, Notice, Polled,
-    Session, Totals, Version,
+    ReadFrom, Session, Totals, Version,
     closed::ClosedMemory,
     mailbox::{Mailbox, Reader},
     table::{Named, Table},
@@ -146,9 +146,8 @@ impl Core {
 
     // ---- reading ----
 
-    /// Starts a read: confirms up to `cursor` (none: reads on behind what was
-    /// confirmed), displaces whoever reads, and answers or holds. A held read
-    /// gets its answer through some later call's effects, within `wait_ms`.
+    /// Starts a read, and answers or holds it. A held read gets its answer
+    /// through some later call's effects, within `wait_ms`.
     ///
     /// # Errors
     /// If there is no such mailbox, the key is wrong, or the cursor is ahead.
@@ -158,22 +157,28 @@ impl Core {
         now: Millis,
         name: &str,
         key: Key,
-        cursor: Option<u64>,
+        from: ReadFrom,
         wait_ms: Millis,
         conn: ConnId,
         fx: &mut Effects,
     ) -> Result<Polled, AccessError> {
         let slot = self.access(now, name, key)?;
         let mailbox = &mut self.mailboxes[slot];
-        let cursor = cursor.unwrap_or(mailbox.confirmed());
-        if cursor > mailbox.last() {
-            return Err(AccessError::BadCursor { last: mailbox.last() });
-        }
-        if let Some(reader) = mailbox.reader.take() {
-            self.totals.held -= 1;
-            fx.answers.push((reader.conn, Answer::Displaced));
-        }
-        mailbox.confirm(cursor, &mut self.totals);
+        let cursor = match from {
+            ReadFrom::Cursor(cursor) => {
+                let cursor = cursor.unwrap_or(mailbox.confirmed());
+                mailbox.check_cursor(cursor)?;
+                if let Some(reader) = mailbox.let_go() {
+                    self.totals.held -= 1;
+                    fx.answers.push((reader.conn, Answer::Displaced));
+                }
+                mailbox.confirm(cursor, &mut self.totals);
+                mailbox.read_by(conn);
+                cursor
+            }
+            ReadFrom::Position(_) if !mailbox.is_read_by(conn) => return Ok(Polled::Displaced),
+            ReadFrom::Position(position) => position,
+        };
         mailbox.away_since = now;
         if !mailbox.attached {
             mailbox.attached = true;
@@ -184,8 +189,7 @@ impl Core {
             Some(batch) => Polled::Ready(batch),
             None if wait_ms == 0 => Polled::Nothing,
             None => {
-                let until = now.saturating_add(wait_ms);
-                mailbox.reader = Some(Reader { conn, cursor, until });
+                mailbox.hold(cursor, now.saturating_add(wait_ms));
                 self.totals.held += 1;
                 Polled::Held(MailboxId { slot, serial: mailbox.serial })
             }
@@ -194,11 +198,38 @@ impl Core {
         Ok(polled)
     }
 
+    /// Up to where a mailbox's reader has confirmed.
+    ///
+    /// # Errors
+    /// If there is no such mailbox or the key is wrong.
+    pub fn confirmed(&self, now: Millis, name: &str, key: Key) -> Result<u64, AccessError> {
+        Ok(self.mailboxes[self.access(now, name, key)?].confirmed())
+    }
+
+    /// A reader has processed everything up to `cursor`, and says so without
+    /// reading on.
+    ///
+    /// # Errors
+    /// If there is no such mailbox, the key is wrong, or the cursor is ahead.
+    pub fn confirm(
+        &mut self,
+        now: Millis,
+        name: &str,
+        key: Key,
+        cursor: u64,
+    ) -> Result<(), AccessError> {
+        let slot = self.access(now, name, key)?;
+        let mailbox = &mut self.mailboxes[slot];
+        mailbox.check_cursor(cursor)?;
+        mailbox.confirm(cursor, &mut self.totals);
+        Ok(())
+    }
+
     /// The connection of a held read is gone.
     pub fn detach(&mut self, now: Millis, mailbox: MailboxId, conn: ConnId) {
         let slot = mailbox.slot;
         if let Some(mailbox) = self.mailboxes.get(slot).filter(|m| m.serial == mailbox.serial)
-            && mailbox.reader.is_some_and(|reader| reader.conn == conn)
+            && mailbox.reader().is_some_and(|reader| reader.conn == conn)
         {
             self.end_read(slot, now);
             self.arm(slot);
@@ -210,7 +241,7 @@ impl Core {
         let held: Vec<u32> = self
             .mailboxes
             .iter()
-            .filter_map(|(slot, mailbox)| mailbox.reader.map(|_| slot))
+            .filter_map(|(slot, mailbox)| mailbox.reader().map(|_| slot))
             .collect();
         for slot in held {
             if let Some(reader) = self.end_read(slot, now) {
@@ -222,7 +253,7 @@ impl Core {
 
     pub(super) fn end_read(&mut self, slot: u32, now: Millis) -> Option<Reader> {
         let mailbox = &mut self.mailboxes[slot];
-        let reader = mailbox.reader.take()?;
+        let reader = mailbox.let_go()?;
         mailbox.away_since = now;
         self.totals.held -= 1;
         Some(reader)
@@ -231,11 +262,11 @@ impl Core {
     /// Answers a held read if there is something for it.
     pub(super) fn feed(&mut self, slot: u32, now: Millis, fx: &mut Effects) {
         let mailbox = &mut self.mailboxes[slot];
-        let Some(reader) = mailbox.reader else { return };
+        let Some(&Reader { conn, cursor, .. }) = mailbox.reader() else { return };
         let (messages, bytes) = (self.limits.max_batch_messages, self.limits.max_batch_bytes);
-        if let Some(batch) = mailbox.take(now, reader.cursor, messages, bytes, &mut self.totals) {
+        if let Some(batch) = mailbox.take(now, cursor, messages, bytes, &mut self.totals) {
             self.end_read(slot, now);
-            fx.answers.push((reader.conn, Answer::Batch(batch)));
+            fx.answers.push((conn, Answer::Batch(batch)));
         }
     }
 

@@ -102,6 +102,7 @@ impl World {
         match self.poll(mailbox, cursor, 0).0 {
             Ok(Polled::Ready(batch)) => show_batch(&batch),
             Ok(Polled::Nothing) => "nothing".into(),
+            Ok(Polled::Displaced) => "displaced".into(),
             Ok(Polled::Held(_)) => "held".into(),
             Err(error) => format!("{error:?}"),
         }
@@ -114,9 +115,9 @@ impl World {
         wait_ms: Millis,
     ) -> (Result<Polled, AccessError>, Vec<String>) {
         self.conns += 1;
-        let conn = ConnId(self.conns);
+        let (conn, from) = (ConnId(self.conns), ReadFrom::Cursor(Some(cursor)));
         let mut fx = Effects::default();
-        let polled = self.core.poll(self.now, mailbox, KEY, Some(cursor), wait_ms, conn, &mut fx);
+        let polled = self.core.poll(self.now, mailbox, KEY, from, wait_ms, conn, &mut fx);
         (polled, show(&fx))
     }
 

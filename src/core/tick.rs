@@ -51,13 +51,13 @@ impl Core {
         }
         self.feed(slot, now, fx);
         let mailbox = &mut self.mailboxes[slot];
-        if mailbox.reader.is_some_and(|reader| reader.until <= now)
+        if mailbox.reader().is_some_and(|reader| reader.until <= now)
             && let Some(reader) = self.end_read(slot, now)
         {
             fx.answers.push((reader.conn, Answer::Nothing));
         }
         let mailbox = &mut self.mailboxes[slot];
-        if mailbox.reader.is_none() {
+        if mailbox.reader().is_none() {
             if now >= mailbox.away_since.saturating_add(mailbox.linger_ms) {
                 return self.close_slot(slot, now, CloseCause::Expired, "expired", fx);
             }

@@ -25,6 +25,8 @@ pub struct Ask<'a> {
     pub accept: Option<&'a str>,
     pub authorization: Option<&'a str>,
     pub content_type: Option<&'a str>,
+    /// Of a stream that comes again.
+    pub last_event_id: Option<&'a str>,
     pub origin: Option<&'a str>,
     /// It has an `Access-Control-Request-Method`.
     pub is_preflight: bool,

@@ -120,6 +120,11 @@ impl Requests {
         };
     }
 
+    /// A stream of this kind began.
+    pub(super) fn stream(&self, kind: &'static str, status: u16) {
+        self.other(kind, status);
+    }
+
     fn other(&self, route: &'static str, status: u16) -> u64 {
         let app = Some(self.app.clone());
         self.all.get_or_create(&RequestLabels { app, route, status }).inc()

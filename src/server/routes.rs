@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     app::Refusal,
-    core::{Answer, ConnId, Key, MailboxId, Name, Polled},
+    core::{Answer, ConnId, Key, MailboxId, Name, Polled, ReadFrom},
     plugin::OpenRequest,
-    transport::{self, Code, ErrorBody, Publication, PublishResult},
+    transport::{self, Code, ErrorBody, Framing, Publication, PublishResult},
 };
 use percent_encoding::percent_decode_str;
 use std::{borrow::Cow, sync::Arc};
@@ -35,6 +35,7 @@ pub enum Endpoint<'a> {
     Open,
     Read(Cow<'a, str>),
     Send(Cow<'a, str>),
+    Confirm(Cow<'a, str>),
     Close(Cow<'a, str>),
     Publish,
 }
@@ -47,6 +48,7 @@ impl Endpoint<'_> {
             Self::Open => "open",
             Self::Read(_) => "read",
             Self::Send(_) => "send",
+            Self::Confirm(_) => "confirm",
             Self::Close(_) => "close",
             Self::Publish => "publish",
         }
@@ -57,6 +59,15 @@ impl Route<'_> {
     #[must_use]
     pub fn takes_body(&self) -> bool {
         matches!(self.endpoint, Endpoint::Open | Endpoint::Send(_) | Endpoint::Publish)
+    }
+
+    /// Whether its answer is a stream, and of what kind.
+    #[must_use]
+    pub fn stream(&self, ask: &Ask<'_>) -> Option<Framing> {
+        match self.endpoint {
+            Endpoint::Read(_) => Framing::accepted(ask.accept),
+            _ => None,
+        }
     }
 
     /// Whether it should not run in a place where others wait for it: it has to
@@ -112,13 +123,15 @@ pub fn is_ours(path: &str) -> bool {
 pub fn find<'a>(gateway: &Gateway, method: &str, path: &'a str) -> Result<Route<'a>, NoRoute> {
     let mut parts = path.strip_prefix('/').unwrap_or(path).split('/');
     let app = parts.next().unwrap_or_default();
-    let place = match (parts.next(), parts.next(), parts.next()) {
-        (Some("mailboxes"), None, None) => Place::Mailboxes,
-        (Some("mailboxes"), Some(name), None) => Place::Mailbox(name),
-        (Some("publish"), None, None) => Place::Publish,
+    let place = match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some("mailboxes"), None, ..) => Place::Mailboxes,
+        (Some("mailboxes"), Some(name), None, _) => Place::Mailbox(name),
+        (Some("mailboxes"), Some(name), Some("confirm"), None) => Place::Confirm(name),
+        (Some("publish"), None, ..) => Place::Publish,
         _ => {
             let message = "there is nothing at this path; the gateway has /{app}/mailboxes, \
-                           /{app}/mailboxes/{name} and /{app}/publish";
+                           /{app}/mailboxes/{name}, /{app}/mailboxes/{name}/confirm and \
+                           /{app}/publish";
             return Err(NoRoute::new(Code::NotFound, message));
         }
     };
@@ -130,11 +143,12 @@ pub fn find<'a>(gateway: &Gateway, method: &str, path: &'a str) -> Result<Route<
         (Place::Publish, "POST") => Endpoint::Publish,
         (Place::Mailbox(name), "GET") => Endpoint::Read(mailbox_name(name)?),
         (Place::Mailbox(name), "POST") => Endpoint::Send(mailbox_name(name)?),
+        (Place::Confirm(name), "POST") => Endpoint::Confirm(mailbox_name(name)?),
         (Place::Mailbox(name), "DELETE") => Endpoint::Close(mailbox_name(name)?),
         _ => {
             let allow = match place {
                 Place::Mailbox(_) => "GET, POST, DELETE",
-                Place::Mailboxes | Place::Publish => "POST",
+                Place::Mailboxes | Place::Confirm(_) | Place::Publish => "POST",
             };
             let message = format!("{method} does not work here; {allow} would");
             return Err(NoRoute {
@@ -151,6 +165,8 @@ enum Place<'a> {
     Mailboxes,
     /// Its name, percent-encoded.
     Mailbox(&'a str),
+    /// The same.
+    Confirm(&'a str),
     Publish,
 }
 
@@ -188,6 +204,7 @@ pub fn run_now(
             .unwrap_or_else(|error| Outcome::Reply(Reply::error(&error, ask.format()))),
         Endpoint::Open => Outcome::of(open(app, ask, body), ask),
         Endpoint::Send(name) => Outcome::of(send(app, name, ask, body), ask),
+        Endpoint::Confirm(name) => Outcome::of(confirm(app, name, ask), ask),
         Endpoint::Close(name) => Outcome::of(close(app, name, ask), ask),
         Endpoint::Publish => {
             let results = publications(gateway, app, ask, body)
@@ -237,19 +254,15 @@ fn read(
     ask: &Ask<'_>,
     conn: ConnId,
 ) -> Result<Outcome, ErrorBody> {
-    let query = transport::read_query(ask.query)?;
-    let key = mailbox_key(name, ask, query.key)?;
-    let wait_ms = query.wait_s.map_or(app.max_wait_ms, |wait_s| {
-        // More than allowed is taken as what is allowed: a read that ends early
-        // with 204 is nothing special.
-        wait_s.saturating_mul(1000).min(app.max_wait_ms)
-    });
+    let ReadAsk { key, cursor, wait_ms } = read_ask(app, name, ask)?;
+    let from = ReadFrom::Cursor(cursor);
     let polled = app
-        .call(|app, now, out| app.poll(now, name, key, query.cursor, wait_ms, conn, out))
+        .call(|app, now, out| app.poll(now, name, key, from, wait_ms, conn, out))
         .map_err(|error| errors::access(name, error))?;
     Ok(match polled {
         Polled::Ready(batch) => Outcome::Answer(Answer::Batch(batch)),
         Polled::Nothing => Outcome::Answer(Answer::Nothing),
+        Polled::Displaced => Outcome::Answer(Answer::Displaced),
         Polled::Held(mailbox) => {
             if gateway.is_stopping() {
                 // This read may have come after the others were let go.
@@ -258,6 +271,45 @@ fn read(
             Outcome::Held(mailbox)
         }
     })
+}
+
+/// What a read asks for.
+#[derive(Clone, Debug)]
+pub struct ReadAsk {
+    pub key: Key,
+    pub cursor: Option<u64>,
+    /// Of a long-poll; within what the app allows.
+    pub wait_ms: u64,
+}
+
+/// # Errors
+/// If the key cannot be one, or something in the query is wrong.
+pub fn read_ask(app: &HostedApp, name: &str, ask: &Ask<'_>) -> Result<ReadAsk, ErrorBody> {
+    let query = transport::read_query(ask.query)?;
+    let key = mailbox_key(name, ask, query.key)?;
+    let wait_ms = query.wait_s.map_or(app.max_wait_ms, |wait_s| {
+        // More than allowed is taken as what is allowed: a read that ends early
+        // with 204 is nothing special.
+        wait_s.saturating_mul(1000).min(app.max_wait_ms)
+    });
+    // What an `EventSource` got last is newer than the URL that it was made for.
+    let cursor = match ask.last_event_id {
+        Some(id) => Some(transport::header_cursor("last-event-id", id)?),
+        None => query.last_event_id.or(query.cursor),
+    };
+    Ok(ReadAsk { key, cursor, wait_ms })
+}
+
+fn confirm(app: &HostedApp, name: &str, ask: &Ask<'_>) -> Result<Reply, ErrorBody> {
+    let query = transport::read_query(ask.query)?;
+    let key = mailbox_key(name, ask, query.key)?;
+    let Some(cursor) = query.cursor else {
+        let message = "cursor is missing: the last seq that was processed, as in ?cursor=7";
+        return Err(ErrorBody::new(Code::BadRequest, message));
+    };
+    app.call(|app, now, _| app.confirm(now, name, key, cursor))
+        .map_err(|error| errors::access(name, error))?;
+    Ok(Reply::empty(204))
 }
 
 fn send(app: &HostedApp, name: &str, ask: &Ask<'_>, body: &[u8]) -> Result<Reply, ErrorBody> {

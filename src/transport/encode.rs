@@ -123,7 +123,7 @@ impl<'a> Encoder<'a> {
 
     /// A message's payload; what takes work is done once per message and
     /// shared by its readers.
-    fn message(&mut self, message: &Message) {
+    pub(super) fn message(&mut self, message: &Message) {
         let payload = &message.payload;
         let cache = match (self.format, payload.kind) {
             // Copying it is all there is to do.
@@ -176,14 +176,18 @@ pub fn batch(format: Format, batch: &Batch, out: &mut Vec<u8>) {
     to.array(batch.messages.len());
     for delivery in &batch.messages {
         to.item();
-        to.map(2);
-        to.key("seq");
-        to.u64(delivery.seq);
-        to.key("data");
-        to.message(&delivery.message);
-        to.end_map();
+        self::delivery(&mut to, delivery.seq, &delivery.message);
     }
     to.end_array();
+    to.end_map();
+}
+
+pub(super) fn delivery(to: &mut Encoder<'_>, seq: u64, message: &Message) {
+    to.map(2);
+    to.key("seq");
+    to.u64(seq);
+    to.key("data");
+    to.message(message);
     to.end_map();
 }
 
@@ -257,9 +261,15 @@ pub fn error(format: Format, body: &ErrorBody, out: &mut Vec<u8>) {
 }
 
 fn error_map(to: &mut Encoder<'_>, body: &ErrorBody) {
+    to.map(1);
+    error_entry(to, body);
+    to.end_map();
+}
+
+/// `"error":{…}`, of a map that the caller has started.
+pub(super) fn error_entry(to: &mut Encoder<'_>, body: &ErrorBody) {
     let ErrorBody { code, message, index, id, reason } = body;
     let more = [index.is_some(), id.is_some(), reason.is_some()];
-    to.map(1);
     to.key("error");
     to.map(2 + more.into_iter().filter(|given| *given).count());
     to.key("code");
@@ -278,6 +288,5 @@ fn error_map(to: &mut Encoder<'_>, body: &ErrorBody) {
         to.key("reason");
         to.str(reason);
     }
-    to.end_map();
     to.end_map();
 }

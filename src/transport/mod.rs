@@ -6,19 +6,25 @@
 
 mod encode;
 mod error;
+mod frame;
 mod msgpack;
 mod payload;
 mod publish;
 mod query;
+mod stream;
 
 #[cfg(test)]
 mod tests;
 
 pub use encode::{Encoder, PublishResult, batch, error, opened, reply, results};
 pub use error::{Code, ErrorBody};
+pub use frame::{Frame, decode_frame, refused, replied};
 pub use payload::decode_body;
 pub use publish::{Publication, decode_publish};
-pub use query::{KeyText, ReadQuery, bearer, decode_key, encode_key, key_query, read_query};
+pub use query::{
+    KeyText, ReadQuery, bearer, decode_key, encode_key, header_cursor, key_query, read_query,
+};
+pub use stream::Framing;
 
 /// How a body is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -148,7 +148,7 @@ impl<'de> Deserialize<'de> for Parsed {
 }
 
 /// A `T` that is written as a map. (What serde derives takes arrays, too.)
-struct Map<T>(T);
+pub(super) struct Map<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Map<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -48,6 +48,9 @@ pub struct ReadQuery<'a> {
     pub cursor: Option<u64>,
     /// In seconds, not yet bounded by the app's `max_wait_s`.
     pub wait_s: Option<u64>,
+    /// As the header of that name, for an `EventSource` that cannot set one
+    /// when it comes for the first time.
+    pub last_event_id: Option<u64>,
     /// Not decoded: an alphabet without escapes.
     pub key: Option<&'a str>,
 }
@@ -62,12 +65,21 @@ pub fn read_query(query: Option<&str>) -> Result<ReadQuery<'_>, ErrorBody> {
     for (name, value) in parameters(query) {
         match name {
             "cursor" => set(&mut read.cursor, name, number(name, value)?)?,
+            "last-event-id" => set(&mut read.last_event_id, name, number(name, value)?)?,
             "wait" => set(&mut read.wait_s, name, number(name, value)?)?,
             "key" => set(&mut read.key, name, value)?,
-            _ => return Err(unknown(name, "a read takes cursor, wait and key")),
+            _ => return Err(unknown(name, "a read takes cursor, wait, key and last-event-id")),
         }
     }
     Ok(read)
+}
+
+/// Reads a seq that a header gives.
+///
+/// # Errors
+/// `bad_request` if it is none.
+pub fn header_cursor(name: &str, text: &str) -> Result<u64, ErrorBody> {
+    number(name, text.trim())
 }
 
 /// Reads `key=KEY`.

@@ -302,7 +302,7 @@ fn keys_survive_and_nothing_else_passes() {
 
 #[test]
 fn queries_are_read_strictly() {
-    let read = |cursor, wait_s, key| Ok(ReadQuery { cursor, wait_s, key });
+    let read = |cursor, wait_s, key| Ok(ReadQuery { cursor, wait_s, key, last_event_id: None });
     let cases = [
         (None, read(None, None, None)),
         (Some(""), read(None, None, None)),
@@ -342,5 +342,45 @@ fn an_accept_header_chooses_the_format() {
         (Some("application/msgpack;q=0, application/json"), Format::Json),
     ] {
         assert_eq!(Format::accepted(accept), format, "{accept:?}");
+    }
+}
+
+#[test]
+fn an_accept_header_chooses_the_stream() {
+    for (accept, framing) in [
+        (None, None),
+        (Some("*/*"), None),
+        (Some("application/json"), None),
+        (Some("text/event-stream"), Some(Framing::Events)),
+        (Some("TEXT/Event-Stream;charset=utf-8"), Some(Framing::Events)),
+        (Some("application/json, application/x-ndjson"), Some(Framing::Lines)),
+        (Some("text/event-streams"), None),
+    ] {
+        assert_eq!(Framing::accepted(accept), framing, "{accept:?}");
+    }
+}
+
+#[test]
+fn a_frame_is_the_same_in_both_formats() {
+    for (written, cursor, id, send) in [
+        ("{}", None, None, None),
+        ("{\"cursor\":7}", Some(7), None, None),
+        ("{\"id\":1,\"send\":null}", None, Some(1), Some(json("null"))),
+        ("{\"send\":\"hi\",\"cursor\":2}", Some(2), None, Some(text("hi"))),
+        ("{\"send\":{\"x\":[1]}}", None, None, Some(json("{\"x\":[1]}"))),
+    ] {
+        let binary = packed(&value(written));
+        for (format, bytes) in [(Format::Json, written.as_bytes()), (Format::MsgPack, &binary)] {
+            let frame = decode_frame(format, bytes).expect("it is one");
+            assert_eq!((frame.cursor, frame.id), (cursor, id), "{written}");
+            assert_eq!(frame.send, send, "{written}");
+        }
+    }
+    for wrong in ["", "[]", "1", "{\"cursor\":-1}", "{\"say\":1}", "{} {}", "{\"id\":\"1\"}"] {
+        let error = decode_frame(Format::Json, wrong.as_bytes()).expect_err(wrong);
+        assert_eq!(error.code, Code::BadRequest, "{wrong}");
+        if let Ok(value) = serde_json::from_str::<Value>(wrong) {
+            assert!(decode_frame(Format::MsgPack, &packed(&value)).is_err(), "{wrong}");
+        }
     }
 }

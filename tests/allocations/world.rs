@@ -4,7 +4,7 @@ use cometbox::{
     app::{Answers, App, AppLimits, Chain, Now},
     core::{
         Address, Answer, Commit, ConnId, Core, CoreLimits, Effects, FullPolicy, Key, MailboxLimits,
-        Message, Name, OpenMailbox, Payload, PluginName, Polled, States,
+        Message, Name, OpenMailbox, Payload, PluginName, Polled, ReadFrom, States,
     },
     plugin::{
         Accept, Context, Event, Failure, OpenRequest, Outcome, Plugin, PluginLimits, Reads, Wants,
@@ -122,7 +122,8 @@ impl CoreWorld {
 }
 
 fn hold(core: &mut Core, fx: &mut Effects, mailbox: &str, cursor: u64, conn: ConnId) {
-    let polled = core.poll(NOW.mono, mailbox, KEY, Some(cursor), WAIT_MS, conn, fx);
+    let polled =
+        core.poll(NOW.mono, mailbox, KEY, ReadFrom::Cursor(Some(cursor)), WAIT_MS, conn, fx);
     assert!(matches!(polled, Ok(Polled::Held(_))), "{polled:?}");
 }
 
@@ -179,7 +180,8 @@ impl AppWorld {
             them.0.push((opened.mailbox.to_string(), opened.cursor));
         }
         them.all(|mailbox, cursor, conn| {
-            let polled = app.poll(NOW, mailbox, KEY, Some(cursor), WAIT_MS, conn, out);
+            let polled =
+                app.poll(NOW, mailbox, KEY, ReadFrom::Cursor(Some(cursor)), WAIT_MS, conn, out);
             assert!(matches!(polled, Ok(Polled::Held(_))), "{polled:?}");
         });
         world
@@ -191,7 +193,8 @@ impl AppWorld {
         let mut answers = std::mem::take(&mut self.out);
         let Self { app, readers, out } = self;
         readers.again(&mut answers, |mailbox, cursor, conn| {
-            let polled = app.poll(NOW, mailbox, KEY, Some(cursor), WAIT_MS, conn, out);
+            let polled =
+                app.poll(NOW, mailbox, KEY, ReadFrom::Cursor(Some(cursor)), WAIT_MS, conn, out);
             assert!(matches!(polled, Ok(Polled::Held(_))), "{polled:?}");
         });
         self.out = answers;

@@ -6,6 +6,7 @@ mod http;
 mod neighbour;
 mod plugins;
 mod sim;
+mod streams;
 mod support;
 mod tidy;
 mod transcripts;

@@ -5,7 +5,7 @@ use crate::{Operation, Work, world};
 use cometbox::{
     app::{Answers, App, AppLimits, Now},
     build,
-    core::{Address, Answer, ConnId, Message, Payload, PluginName, Polled},
+    core::{Address, Answer, ConnId, Message, Payload, PluginName, Polled, ReadFrom},
     plugin::{
         Accept, Context, Event, Failure, OpenRequest, Outcome, Plugin, PluginLimits, Reads, Wants,
         wasm::Engine,
@@ -137,9 +137,9 @@ impl Serving {
     fn poll(&mut self, client: usize) -> Polled {
         let (mailbox, cursor) = &self.clients[client];
         let conn = ConnId(client as u64);
-        let (cursor, out) = (Some(*cursor), &mut self.out);
+        let (from, out) = (ReadFrom::Cursor(Some(*cursor)), &mut self.out);
         let wait_ms = world::WAIT_MS;
-        self.app.poll(NOW, mailbox, world::KEY, cursor, wait_ms, conn, out).expect("it is there")
+        self.app.poll(NOW, mailbox, world::KEY, from, wait_ms, conn, out).expect("it is there")
     }
 
     /// All clients wait for something: first they take what is there.

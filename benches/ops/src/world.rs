@@ -2,7 +2,7 @@
 
 use cometbox::core::{
     Action, Address, Answer, Commit, ConnId, Core, CoreLimits, Effects, FullPolicy, Key, Kind,
-    MailboxLimits, Message, Millis, Name, OpenMailbox, Payload, Polled, States,
+    MailboxLimits, Message, Millis, Name, OpenMailbox, Payload, Polled, ReadFrom, States,
 };
 use std::sync::Arc;
 
@@ -138,7 +138,7 @@ impl World {
     pub fn poll(&mut self, client: usize, wait_ms: Millis) -> Polled {
         let Client { mailbox, cursor } = &self.clients[client];
         let conn = ConnId(client as u64);
-        let read = (Some(*cursor), wait_ms, conn, &mut self.fx);
+        let read = (ReadFrom::Cursor(Some(*cursor)), wait_ms, conn, &mut self.fx);
         let polled = self.core.poll(self.now, mailbox, KEY, read.0, read.1, read.2, read.3);
         polled.expect("the mailbox is there and the key is its own")
     }

@@ -116,6 +116,8 @@ impl<'b> Known<'b> {
                     return None;
                 }
                 12 if is("content-type") => first(&mut known.content_type),
+                // Of a stream.
+                13 if is("last-event-id") => return None,
                 13 if is("authorization") => first(&mut known.authorization),
                 14 if is("content-length") => {
                     let digits = Some(*value).filter(|_| known.content_length.is_none())?;
@@ -168,6 +170,7 @@ impl Request<'_, '_> {
             accept: self.known.accept.flatten(),
             authorization: self.known.authorization.flatten(),
             content_type: self.known.content_type.flatten(),
+            last_event_id: None,
             origin: self.known.origin.flatten(),
             is_preflight: self.known.preflight_method,
             preflight_headers: self.known.preflight_headers.flatten(),

@@ -146,6 +146,9 @@ fn serve(
             return Served::Reply(reply, grant);
         }
     };
+    if route.stream(&ask).is_some() {
+        return Served::Other;
+    }
     if route.is_slow(body) {
         return Served::Slow;
     }

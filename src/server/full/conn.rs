@@ -12,6 +12,7 @@ use super::{
         reply::Reply,
     },
     Site,
+    websocket::Session,
 };
 use crate::{
     config::{CorsConfig, HttpConfig},
@@ -20,6 +21,7 @@ use crate::{
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use slab::Slab;
 use std::{
     io,
@@ -50,7 +52,16 @@ pub(super) enum Phase {
     Busy,
     /// An answer goes out.
     Answering,
+    /// A stream is up: what comes goes out, and all of it has.
+    Streaming,
+    /// The client of a stream does not read what it is sent.
+    Stalled,
 }
+
+/// What the system may keep of a stream that its client has not taken, in
+/// bytes (it takes twice that for its own use). By itself it would go up to
+/// some megabytes per connection.
+const STREAM_SEND_BYTES: usize = 64 << 10;
 
 /// Finish what runs, then end.
 const FINISH: u8 = 1;
@@ -60,8 +71,10 @@ const TIMED_OUT: u8 = 2;
 /// The shared part of a connection.
 pub(super) struct Conn {
     clock: Clock,
-    /// Milliseconds since the start of the clock, times four, plus the phase.
+    /// Milliseconds since the start of the clock, times eight, plus the phase.
     phase: AtomicU64,
+    /// What follows HTTP on it.
+    upgrade: Mutex<Option<Box<Session>>>,
     orders: AtomicU8,
     waker: AtomicWaker,
 }
@@ -71,6 +84,7 @@ impl Conn {
         let conn = Self {
             clock,
             phase: AtomicU64::new(0),
+            upgrade: Mutex::default(),
             orders: AtomicU8::new(0),
             waker: AtomicWaker::new(),
         };
@@ -79,7 +93,7 @@ impl Conn {
     }
 
     pub(super) fn enter(&self, phase: Phase) {
-        self.phase.store(self.clock.coarse_ms() << 2 | phase as u64, Relaxed);
+        self.phase.store(self.clock.coarse_ms() << 3 | phase as u64, Relaxed);
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -88,13 +102,24 @@ impl Conn {
 
     fn phase_since(&self) -> (Phase, u64) {
         let both = self.phase.load(Relaxed);
-        let phase = match both & 3 {
+        let phase = match both & 7 {
             0 => Phase::Idle,
             1 => Phase::Head,
             2 => Phase::Busy,
-            _ => Phase::Answering,
+            3 => Phase::Answering,
+            4 => Phase::Streaming,
+            _ => Phase::Stalled,
         };
-        (phase, both >> 2)
+        (phase, both >> 3)
+    }
+
+    /// From HTTP to this, when the answer that says so is out.
+    pub(super) fn upgrade(&self, session: Session) {
+        *self.upgrade.lock() = Some(Box::new(session));
+    }
+
+    pub(super) fn take_upgrade(&self) -> Option<Box<Session>> {
+        self.upgrade.lock().take()
     }
 
     fn order(&self, order: u8) {
@@ -176,9 +201,9 @@ impl Conns {
         for (_, conn) in &*self.all.lock() {
             let (phase, since) = conn.phase_since();
             let limit_s = match phase {
-                Phase::Idle | Phase::Answering => http.idle_timeout_s,
+                Phase::Idle | Phase::Answering | Phase::Stalled => http.idle_timeout_s,
                 Phase::Head => http.head_timeout_s,
-                Phase::Busy => continue,
+                Phase::Busy | Phase::Streaming => continue,
             };
             if now.saturating_sub(since) >= limit_s.saturating_mul(1000).saturating_add(COARSE_MS) {
                 conn.order(TIMED_OUT);
@@ -205,11 +230,13 @@ pub(super) struct Socket {
     /// Goes out instead of hyper's own error.
     instead: Option<Bytes>,
     is_at_eof: bool,
+    /// What the system keeps of what was sent is bounded.
+    is_bounded: bool,
 }
 
 impl Socket {
     pub(super) fn new(tcp: TcpStream, before: Bytes, conn: Arc<Conn>) -> Self {
-        Self { tcp, conn, before, instead: None, is_at_eof: false }
+        Self { tcp, conn, before, instead: None, is_at_eof: false, is_bounded: false }
     }
 
     pub(super) fn into_tcp(self) -> TcpStream {
@@ -243,6 +270,20 @@ impl Socket {
         };
         self.instead = Some(last_words(&error));
         true
+    }
+
+    /// Looks at how a write went, for a stream.
+    fn note(&mut self, written: &Poll<io::Result<usize>>) {
+        match (self.conn.phase(), written) {
+            (Phase::Streaming, Poll::Pending) => self.conn.enter(Phase::Stalled),
+            (Phase::Stalled, Poll::Ready(_)) => self.conn.enter(Phase::Streaming),
+            (Phase::Streaming, _) if !self.is_bounded => {
+                self.is_bounded = true;
+                // Without it the stream is served as well.
+                let _ = set_socket_send_buffer_size(&self.tcp, STREAM_SEND_BYTES);
+            }
+            _ => {}
+        }
     }
 
     fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -288,7 +329,9 @@ impl AsyncWrite for Socket {
         if self.replace(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        let written = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        self.note(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -299,7 +342,9 @@ impl AsyncWrite for Socket {
         if bufs.first().is_some_and(|first| self.replace(first)) {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        self.note(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

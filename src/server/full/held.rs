@@ -80,8 +80,9 @@ fn index(conn: ConnId) -> usize {
     (conn.0 & u64::from(u32::MAX)) as usize
 }
 
-/// One such read: resolves to its answer. Dropping it before takes the
-/// connection back from the mailbox, for its client has gone away.
+/// One such read, or one after the other: resolves to its answer. Dropping it
+/// before takes the connection back from the mailbox, for its client has gone
+/// away.
 pub(super) struct HeldRead {
     app: Arc<HostedApp>,
     /// None: it is not held yet.
@@ -111,27 +112,31 @@ impl HeldRead {
     }
 }
 
+impl HeldRead {
+    /// Its answer. Afterwards it can be held again.
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        let mut slots = self.app.readers.held.slots.lock();
+        let slot = slots.get(self.conn).expect("it has its slot until it is dropped");
+        match std::mem::replace(&mut slot.state, State::Waiting(None)) {
+            State::Answered(answer) => {
+                self.mailbox = None;
+                Poll::Ready(answer)
+            }
+            State::Waiting(waker) => {
+                let waker = waker.filter(|waker| waker.will_wake(cx.waker()));
+                let waker = waker.unwrap_or_else(|| cx.waker().clone());
+                slot.state = State::Waiting(Some(waker));
+                Poll::Pending
+            }
+        }
+    }
+}
+
 impl Future for HeldRead {
     type Output = Answer;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        let mut slots = self.app.readers.held.slots.lock();
-        let Some(slot) = slots.get(self.conn) else {
-            // Polled again after its answer, which nobody does.
-            return Poll::Pending;
-        };
-        match &mut slot.state {
-            State::Waiting(waker) => {
-                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    *waker = Some(cx.waker().clone());
-                }
-                Poll::Pending
-            }
-            State::Answered(_) => match slots.slab.remove(index(self.conn)).state {
-                State::Answered(answer) => Poll::Ready(answer),
-                State::Waiting(_) => unreachable!("it was answered a line ago, under this lock"),
-            },
-        }
+        self.get_mut().poll_answer(cx)
     }
 }
 

@@ -2,8 +2,11 @@
 //! address. A task per connection.
 
 mod conn;
+mod follow;
 mod held;
 mod service;
+mod stream;
+mod websocket;
 
 pub(super) use conn::Conns;
 pub(super) use held::HeldReads;
@@ -121,7 +124,12 @@ async fn serve(
         })
     })
     .await;
-    let socket = http.into_parts().io.into_inner();
+    let parts = http.into_parts();
+    let socket = parts.io.into_inner();
+    if let Some(session) = conn.take_upgrade() {
+        websocket::serve(*session, socket, parts.read_buf, &conn).await;
+        return drop(seat);
+    }
     finish(socket, &end, &conn, config.max_body_bytes).await;
     drop(seat);
 }

@@ -6,16 +6,20 @@ use super::{
         ask::{self, Ask, Plan},
         cors::{self, Grant},
         gateway::Gateway,
+        hosted::HostedApp,
         reply::Reply,
-        routes::{self, Outcome, Route},
+        routes::{self, Endpoint, Outcome, ReadAsk, Route},
     },
     Site,
     conn::{Conn, Phase},
+    follow::Follower,
     held::HeldRead,
+    stream::{Answering, Stream},
+    websocket,
 };
 use crate::{
     config::{CorsConfig, HttpConfig},
-    transport::{Code, ErrorBody, Format},
+    transport::{Code, ErrorBody, Format, Framing},
 };
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
@@ -33,7 +37,7 @@ pub(super) async fn serve(
     peer: IpAddr,
     site: Site,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Answering>, Infallible> {
     conn.enter(Phase::Busy);
     let (parts, body) = request.into_parts();
     let (first, grant) = match site {
@@ -45,7 +49,7 @@ pub(super) async fn serve(
             let headers = || all_headers(&parts.headers);
             let ask = ask(&parts, &headers, peer);
             let grant = cors::grant(gateway.cors(), ask.origin);
-            (answer(&gateway, &parts, &ask, body).await, grant)
+            (answer(&gateway, &conn, &parts, &ask, body).await, grant)
         }
     };
     // A held read keeps nothing of its request: hyper would have to keep the
@@ -63,6 +67,15 @@ pub(super) async fn serve(
             app.requests().read(&answer);
             Reply::answer(&answer, format)
         }
+        First::Stream(follower, framing) => {
+            conn.enter(Phase::Streaming);
+            let head = response(stream_head(framing), gateway.cors(), grant);
+            let stream = Stream::new(follower, framing, conn);
+            return Ok(head.map(|_| Answering::Stream(Box::new(stream))));
+        }
+        First::Upgrade(response) => {
+            return Ok(response.map(|()| Answering::Whole(Full::default())));
+        }
     };
     reply.close |= gateway.is_stopping();
     conn.enter(Phase::Answering);
@@ -75,6 +88,9 @@ enum First {
     Reply(&'static str, Reply),
     Done(Reply),
     Held(HeldRead, Format),
+    Stream(Follower, Framing),
+    /// The connection is something else from here on.
+    Upgrade(Response<()>),
 }
 
 fn ask<'a>(
@@ -90,6 +106,7 @@ fn ask<'a>(
         accept: text(header::ACCEPT),
         authorization: text(header::AUTHORIZATION),
         content_type: text(header::CONTENT_TYPE),
+        last_event_id: parts.headers.get("last-event-id").and_then(|id| ask::text(id.as_bytes())),
         origin: text(header::ORIGIN),
         is_preflight: parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD),
         preflight_headers: text(header::ACCESS_CONTROL_REQUEST_HEADERS),
@@ -99,7 +116,13 @@ fn ask<'a>(
     }
 }
 
-async fn answer(gateway: &Gateway, parts: &Parts, ask: &Ask<'_>, body: Incoming) -> First {
+async fn answer(
+    gateway: &Arc<Gateway>,
+    conn: &Conn,
+    parts: &Parts,
+    ask: &Ask<'_>,
+    body: Incoming,
+) -> First {
     let format = ask.format();
     let config = gateway.http();
     if let Err(error) = check_head(config, parts) {
@@ -116,6 +139,24 @@ async fn answer(gateway: &Gateway, parts: &Parts, ask: &Ask<'_>, body: Incoming)
             return First::Reply("page", reply);
         }
     };
+    if let Endpoint::Read(name) = &route.endpoint {
+        let stays = match route.stream(ask) {
+            _ if websocket::is_asked(&parts.headers) => {
+                Some(websocket(gateway, conn, &route.app, name, ask, parts))
+            }
+            Some(framing) => Some(stream(gateway, &route.app, name, ask, framing).await),
+            None => None,
+        };
+        match stays {
+            Some(Ok(first)) => return first,
+            Some(Err(error)) => {
+                let reply = Reply::error(&error, format);
+                route.app.requests().reply(&route.endpoint, reply.status);
+                return First::Done(reply);
+            }
+            None => {}
+        }
+    }
     let body = if route.takes_body() {
         match collect(config, body).await {
             Ok(body) => body,
@@ -129,6 +170,44 @@ async fn answer(gateway: &Gateway, parts: &Parts, ask: &Ask<'_>, body: Incoming)
         Bytes::new()
     };
     run(gateway, &route, ask, &body).await
+}
+
+async fn stream(
+    gateway: &Arc<Gateway>,
+    app: &Arc<HostedApp>,
+    name: &str,
+    ask: &Ask<'_>,
+    framing: Framing,
+) -> Result<First, ErrorBody> {
+    let ReadAsk { key, cursor, .. } = routes::read_ask(app, name, ask)?;
+    let _turn = app.turn().await;
+    let follower = Follower::start(gateway, app, name, key, cursor)?;
+    app.requests().stream(framing.name(), 200);
+    Ok(First::Stream(follower, framing))
+}
+
+fn websocket(
+    gateway: &Arc<Gateway>,
+    conn: &Conn,
+    app: &Arc<HostedApp>,
+    name: &str,
+    ask: &Ask<'_>,
+    parts: &Parts,
+) -> Result<First, ErrorBody> {
+    let (response, session) = websocket::accept(gateway, app, name, ask, parts)?;
+    app.requests().stream("websocket", 101);
+    conn.upgrade(session);
+    Ok(First::Upgrade(response))
+}
+
+/// The answer that a stream begins with. What is on the way is to pass on what
+/// comes as it comes.
+fn stream_head(framing: Framing) -> Reply {
+    Reply {
+        content_type: Some(framing.content_type()),
+        cache_control: "no-store, no-transform",
+        ..Reply::empty(200).with("x-accel-buffering", "no")
+    }
 }
 
 async fn run(gateway: &Gateway, route: &Route<'_>, ask: &Ask<'_>, body: &[u8]) -> First {
@@ -221,12 +300,12 @@ fn all_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     headers.iter().filter_map(pair).collect()
 }
 
-fn response(reply: Reply, cors: &CorsConfig, grant: Option<Grant>) -> Response<Full<Bytes>> {
+fn response(reply: Reply, cors: &CorsConfig, grant: Option<Grant>) -> Response<Answering> {
     let body = match reply.body {
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => bytes.into(),
     };
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(Answering::Whole(Full::new(body)));
     *response.status_mut() =
         http::StatusCode::from_u16(reply.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();

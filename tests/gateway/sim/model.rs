@@ -39,6 +39,8 @@ pub struct ModelBox {
     pub away_since: u64,
     pub attached: bool,
     pub held: Option<Held>,
+    /// The connection that read last; 0: none.
+    pub reader: u64,
     /// When its plugin timer rings.
     pub timer: Option<u64>,
     /// The counter in its session state.
@@ -64,6 +66,7 @@ impl ModelBox {
             away_since: now,
             attached: false,
             held: None,
+            reader: 0,
             timer: None,
             state: 0,
             queue: Vec::new(),
@@ -72,6 +75,10 @@ impl ModelBox {
             confirmed: 0,
             handed: 0,
         }
+    }
+
+    pub fn last(&self) -> u64 {
+        self.last
     }
 
     pub fn waiting(&self) -> usize {
@@ -97,8 +104,9 @@ impl ModelBox {
             if self.reject {
                 return (false, 0);
             }
-            self.dropped.push(self.queue.remove(0).seq);
-            dropped = 1;
+            let seq = self.queue.remove(0).seq;
+            self.dropped.push(seq);
+            dropped = usize::from(seq > self.handed);
         }
         self.last += 1;
         self.queue.push(Entry {

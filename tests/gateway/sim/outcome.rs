@@ -77,7 +77,7 @@ impl World {
                     let taken = mailbox.take(self.now, held.cursor, MAX_BATCH);
                     assert_eq!(Some(show(&batch)), taken, "{who}");
                     let lost = self.rng.u32(0..5) == 0;
-                    self.receive(&who, batch, lost);
+                    self.receive(&who, batch, held.conn, lost);
                 }
                 Answer::Nothing => assert_eq!(held.until, self.now, "{who} waits its time"),
                 other => panic!("{who} got {other:?}"),

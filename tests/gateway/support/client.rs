@@ -108,6 +108,21 @@ impl Client {
         Some(response)
     }
 
+    /// The next chunk of an answer whose head was received; none: that was all,
+    /// or the connection was cut.
+    pub fn chunk(&mut self) -> Option<String> {
+        let mut line = String::new();
+        if self.reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return None;
+        }
+        let length = usize::from_str_radix(line.trim_end(), 16);
+        let length = length.unwrap_or_else(|_| panic!("no chunk: {line:?}"));
+        let mut bytes = vec![0; length + 2];
+        self.reader.read_exact(&mut bytes).ok()?;
+        assert_eq!(bytes.split_off(length), b"\r\n");
+        (length > 0).then(|| String::from_utf8(bytes).expect("a stream is text"))
+    }
+
     /// True if the gateway has ended the connection, or does so before `limit`.
     pub fn is_closed_within(&mut self, limit: Duration) -> bool {
         let started = Instant::now();

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod crates;
+pub mod stream;
 
 use std::{
     io::{BufRead, BufReader},
@@ -14,6 +15,7 @@ use std::{
 };
 
 pub use client::{Client, Response};
+pub use stream::Stream;
 
 /// Far more than anything here takes, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,280 @@
+//! A mailbox over a WebSocket (RFC 6455): messages out, messages and
+//! confirmations in.
+//!
+//! A browser does not tell a page which status refused its handshake. So what
+//! is wrong with a mailbox (its key, its cursor, that it is gone) is said by a
+//! close code after the handshake: 4000 plus the status.
+
+use super::{
+    super::{
+        ask::Ask,
+        errors,
+        gateway::Gateway,
+        hosted::HostedApp,
+        routes::{self, Endpoint, ReadAsk},
+    },
+    LINGER,
+    conn::{Conn, Phase, Socket},
+    follow::{Follower, Next},
+};
+use crate::{
+    core::{Batch, Key, Payload},
+    transport::{self, Code, ErrorBody, Format, Frame},
+};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
+use std::{future::poll_fn, sync::Arc, task::Poll};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error, Message,
+        error::{CapacityError, ProtocolError},
+        handshake::server::create_response,
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+
+/// Kept per connection to read into, in bytes: what clients send is small.
+const READ_BUFFER_BYTES: usize = 4096;
+
+/// Longest reason of a close frame, in bytes (RFC 6455, 5.5: 125 with the code).
+const MAX_REASON_BYTES: usize = 123;
+
+/// What goes on once the handshake is through.
+pub(super) struct Session {
+    gateway: Arc<Gateway>,
+    app: Arc<HostedApp>,
+    mailbox: Box<str>,
+    format: Format,
+    /// Or what is wrong with the request; the client is told by a close code.
+    read: Result<ReadAsk, ErrorBody>,
+}
+
+/// Whether a request asks for a WebSocket.
+pub(super) fn is_asked(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// The answer to a handshake, and what follows it.
+///
+/// # Errors
+/// If it is no valid handshake of version 13.
+pub(super) fn accept(
+    gateway: &Arc<Gateway>,
+    app: &Arc<HostedApp>,
+    mailbox: &str,
+    ask: &Ask<'_>,
+    parts: &Parts,
+) -> Result<(Response<()>, Session), ErrorBody> {
+    let offered = parts.headers.get(header::SEC_WEBSOCKET_PROTOCOL);
+    let format = match offered.map(|offered| offered.to_str().unwrap_or_default()) {
+        None => Some(Format::Json),
+        Some(offered) => Format::of_sub_protocols(offered),
+    };
+    let Some(format) = format else {
+        let names = [Format::Json, Format::MsgPack].map(Format::sub_protocol).join(" and ");
+        return Err(bad(format!("the sub-protocols here are {names}")));
+    };
+    let mut response = create_response(&Request::from_parts(parts.clone(), ()))
+        .map_err(|error| bad(format!("this is no valid WebSocket handshake: {error}")))?;
+    if offered.is_some() {
+        let name = HeaderValue::from_static(format.sub_protocol());
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+    }
+    let read = routes::read_ask(app, mailbox, ask);
+    let (gateway, app) = (gateway.clone(), app.clone());
+    Ok((response, Session { gateway, app, mailbox: mailbox.into(), format, read }))
+}
+
+fn bad(message: String) -> ErrorBody {
+    ErrorBody::new(Code::BadRequest, message)
+}
+
+/// Serves a WebSocket to its end. `before` was read of it already.
+pub(super) async fn serve(session: Session, socket: Socket, before: Bytes, conn: &Conn) {
+    conn.enter(Phase::Streaming);
+    let max_bytes = session.gateway.http().max_body_bytes;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(Some(max_bytes))
+        .max_frame_size(Some(max_bytes));
+    let socket =
+        WebSocketStream::from_partially_read(socket, before.into(), Role::Server, Some(config))
+            .await;
+    // The one order that is not for later: it does not read what it is sent.
+    let timed_out = poll_fn(|cx| match conn.orders(cx).timed_out {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    });
+    tokio::select! {
+        () = session.run(socket) => {}
+        () = timed_out => {}
+    }
+}
+
+type Stream = WebSocketStream<Socket>;
+
+impl Session {
+    async fn run(self, mut socket: Stream) {
+        let Some(close) = self.talk(&mut socket).await else { return };
+        // The closing handshake; if it does not come about, so be it.
+        let goodbye = async {
+            if socket.close(Some(close)).await.is_ok() {
+                while let Some(Ok(_)) = socket.next().await {}
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, goodbye).await;
+    }
+
+    /// With what to close it; none if that has happened.
+    async fn talk(&self, socket: &mut Stream) -> Option<CloseFrame> {
+        let (key, mut follower) = match self.start().await {
+            Ok(started) => started,
+            Err(why) => return Some(close_frame(&why)),
+        };
+        // At once, so that the client knows where it is and that it gets through.
+        let mut out = Vec::new();
+        let position = follower.position();
+        transport::batch(self.format, &empty(position), &mut out);
+        socket.send(self.message(out)).await.ok()?;
+        // Since the last ping.
+        let mut was_heard = true;
+        loop {
+            tokio::select! {
+                message = socket.next() => {
+                    was_heard = true;
+                    let answer = match message? {
+                        Ok(Message::Text(text)) if self.format == Format::Json => {
+                            self.hear(key, text.as_bytes()).await
+                        }
+                        Ok(Message::Binary(bytes)) if self.format == Format::MsgPack => {
+                            self.hear(key, &bytes).await
+                        }
+                        Ok(Message::Text(_) | Message::Binary(_)) => {
+                            let kind = if self.format == Format::Json { "text" } else { "binary" };
+                            let reason = format!("this sub-protocol has {kind} messages");
+                            return Some(frame(CloseCode::Unsupported, &reason));
+                        }
+                        // Pings and a close are answered by the library.
+                        Ok(_) => None,
+                        Err(error) => return broken(&error),
+                    };
+                    if let Some(answer) = answer {
+                        socket.send(self.message(answer)).await.ok()?;
+                    }
+                }
+                next = poll_fn(|cx| follower.poll_next(cx)) => {
+                    let message = match next {
+                        Next::Batch(batch) => {
+                            let mut out = Vec::new();
+                            transport::batch(self.format, &batch, &mut out);
+                            self.message(out)
+                        }
+                        Next::Quiet if std::mem::take(&mut was_heard) => {
+                            Message::Ping(Bytes::new())
+                        }
+                        // It has answered nothing, for as long as it takes to
+                        // be asked again.
+                        Next::Quiet => return None,
+                        Next::End(why) => return Some(close_frame(&why)),
+                    };
+                    socket.send(message).await.ok()?;
+                }
+            }
+        }
+    }
+
+    async fn start(&self) -> Result<(Key, Follower), ErrorBody> {
+        let ReadAsk { key, cursor, .. } = self.read.clone()?;
+        let _turn = self.app.turn().await;
+        let follower = Follower::start(&self.gateway, &self.app, &self.mailbox, key, cursor)?;
+        Ok((key, follower))
+    }
+
+    fn message(&self, bytes: Vec<u8>) -> Message {
+        match self.format {
+            Format::Json => match String::from_utf8(bytes) {
+                Ok(text) => Message::text(text),
+                // JSON is UTF-8.
+                Err(error) => Message::binary(error.into_bytes()),
+            },
+            Format::MsgPack => Message::binary(bytes),
+        }
+    }
+
+    /// Does what a client says; the answer, if it is to have one.
+    async fn hear(&self, key: Key, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        let frame = match transport::decode_frame(self.format, bytes) {
+            Ok(frame) => frame,
+            Err(error) => {
+                transport::refused(self.format, None, &error, &mut out);
+                return Some(out);
+            }
+        };
+        let id = frame.id;
+        match self.act(key, frame).await {
+            Ok(reply) => transport::replied(self.format, id?, reply.as_ref(), &mut out),
+            Err(error) => transport::refused(self.format, id, &error, &mut out),
+        }
+        Some(out)
+    }
+
+    async fn act(&self, key: Key, frame: Frame) -> Result<Option<Payload>, ErrorBody> {
+        let name = &self.mailbox;
+        if let Some(cursor) = frame.cursor {
+            self.app
+                .call(|app, now, _| app.confirm(now, name, key, cursor))
+                .map_err(|error| errors::access(name, error))?;
+        }
+        let Some(data) = frame.send else { return Ok(None) };
+        let result = {
+            let _turn = self.app.turn().await;
+            self.app.call(|app, now, out| app.message(now, name, key, &data, out))
+        };
+        let result = result.map_err(|refusal| errors::refusal(name, refusal));
+        let status = match &result {
+            Ok(None) => 204,
+            Ok(Some(_)) => 200,
+            Err(error) => error.code.status(),
+        };
+        self.app.requests().reply(&Endpoint::Send(name.as_ref().into()), status);
+        result
+    }
+}
+
+fn empty(cursor: u64) -> Batch {
+    Batch { cursor, lost: 0, messages: smallvec::SmallVec::new() }
+}
+
+fn close_frame(why: &ErrorBody) -> CloseFrame {
+    let code = match why.code {
+        Code::ShuttingDown => CloseCode::Restart,
+        Code::Overloaded => CloseCode::Again,
+        code => CloseCode::from(4000 + code.status()),
+    };
+    let reason = why.reason.as_deref().unwrap_or(&why.message);
+    frame(code, &format!("{}: {reason}", why.code.as_str()))
+}
+
+fn frame(code: CloseCode, reason: &str) -> CloseFrame {
+    let end = reason.floor_char_boundary(MAX_REASON_BYTES);
+    CloseFrame { code, reason: reason[..end].into() }
+}
+
+/// What to tell a client that broke the rules; none if nobody is there.
+fn broken(error: &Error) -> Option<CloseFrame> {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
+            Some(frame(CloseCode::Size, &format!("a message has at most {max_size} bytes")))
+        }
+        Error::Utf8(_) => Some(frame(CloseCode::Invalid, "a text that is not UTF-8")),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(error) => Some(frame(CloseCode::Protocol, &error.to_string())),
+        _ => None,
+    }
+}

@@ -1,0 +1,174 @@
+//! What a WebSocket has beyond other readers: messages in, pings, close codes.
+
+use super::{reader::Socket, start};
+use serde_json::json;
+use tokio_tungstenite::tungstenite::{Error, Message, protocol::CloseFrame};
+
+fn code(close: &CloseFrame) -> (u16, String) {
+    let code = close.reason.split(':').next().unwrap_or_default();
+    (close.code.into(), code.to_owned())
+}
+
+#[test]
+fn messages_go_in_and_replies_come_out() {
+    let gateway = start("", "");
+    let key = gateway.client().open("ann");
+    let path = format!("/lab/mailboxes/ann?key={key}");
+    let mut socket = Socket::open(&gateway, &path, Some("cometbox.v1.json")).expect("a handshake");
+    socket.json().expect("where it is");
+    for (said, answer) in [
+        (json!({"id": 1, "send": {"x": 1}}), json!({"id": 1, "reply": {"x": 1}})),
+        (json!({"id": 2, "send": "text"}), json!({"id": 2, "reply": "text"})),
+        (json!({"id": 3, "send": null}), json!({"id": 3, "reply": null})),
+        (json!({"id": 4, "cursor": 0}), json!({"id": 4})),
+        (json!({"id": 5, "send": {"do": "nothing"}}), json!({"id": 5})),
+    ] {
+        socket.send(&said);
+        assert_eq!(socket.json().expect("an answer"), answer, "{said}");
+    }
+    for (said, id, status, code) in [
+        (json!({"id": 6, "send": {"do": "reject"}}), json!(6), 403, "rejected"),
+        (json!({"send": {"do": "panic"}}), json!(null), 500, "plugin_failed"),
+        (json!({"id": 8, "cursor": 1}), json!(8), 400, "bad_cursor"),
+        (json!({"id": 9, "say": 1}), json!(null), 400, "bad_request"),
+        (json!(["send"]), json!(null), 400, "bad_request"),
+    ] {
+        socket.send(&said);
+        let answer = socket.json().expect("an answer");
+        assert_eq!((&answer["id"], &answer["status"]), (&id, &json!(status)), "{said}");
+        assert_eq!(answer["error"]["code"], code, "{said}");
+    }
+    // Nothing is said about what went well and has no number.
+    socket.send(&json!({"send": 1}));
+    socket.send(&json!({"id": 10, "send": 2}));
+    assert_eq!(socket.json().expect("an answer"), json!({"id": 10, "reply": 2}));
+}
+
+#[test]
+fn message_pack_is_a_sub_protocol() {
+    let gateway = start("", "");
+    let mut backend = gateway.client();
+    let key = backend.open("ann");
+    let path = format!("/lab/mailboxes/ann?key={key}");
+    let offered = "other, cometbox.v1.msgpack";
+    let mut socket = Socket::open(&gateway, &path, Some(offered)).expect("a handshake");
+    let next = |socket: &mut Socket| {
+        let bytes = socket.next().expect("a message").into_data();
+        let value = rmpv::decode::read_value(&mut &bytes[..]).expect("MessagePack");
+        serde_json::to_value(value).expect("it has a JSON form")
+    };
+    assert_eq!(next(&mut socket), json!({"cursor": 0, "lost": 0, "messages": []}));
+    backend.publish_to("ann", "[1]");
+    let batch = json!({"cursor": 1, "lost": 0, "messages": [{"seq": 1, "data": [1]}]});
+    assert_eq!(next(&mut socket), batch);
+    let said = rmp_serde::to_vec_named(&json!({"id": 1, "send": {"x": 1}})).expect("a map");
+    socket.0.send(Message::binary(said)).expect("it is open");
+    assert_eq!(next(&mut socket), json!({"id": 1, "reply": {"x": 1}}));
+}
+
+#[test]
+fn a_close_says_why() {
+    let gateway = start("max_body_bytes = 1000", "");
+    let mut backend = gateway.client();
+    let key = backend.open("ann");
+    let other = backend.open("bob");
+    let path = format!("/lab/mailboxes/ann?key={key}");
+    for (path, expected) in [
+        (format!("/lab/mailboxes/ann?key={other}"), (4401, "unauthorized")),
+        ("/lab/mailboxes/ann".to_owned(), (4401, "unauthorized")),
+        (format!("/lab/mailboxes/cy?key={key}"), (4404, "not_found")),
+        (format!("{path}&cursor=9"), (4400, "bad_cursor")),
+        (format!("{path}&curser=9"), (4400, "bad_request")),
+    ] {
+        let mut socket = Socket::open(&gateway, &path, None).expect("a handshake");
+        let close = socket.json().expect_err("it is closed at once");
+        assert_eq!(code(&close), (expected.0, expected.1.into()), "{path}");
+    }
+    for (message, code) in
+        [(Message::binary(vec![1]), 1003), (Message::text("x".repeat(1001)), 1009)]
+    {
+        let mut socket = Socket::open(&gateway, &path, None).expect("a handshake");
+        socket.json().expect("where it is");
+        socket.0.send(message).expect("it is open");
+        let close = socket.json().expect_err("it is closed");
+        assert_eq!(u16::from(close.code), code, "{close:?}");
+    }
+}
+
+#[test]
+fn a_client_that_closes_leaves_its_mailbox() {
+    let gateway = start("", "");
+    let key = gateway.client().open("ann");
+    let path = format!("/lab/mailboxes/ann?key={key}");
+    let mut socket = Socket::open(&gateway, &path, None).expect("a handshake");
+    gateway.until_held(1);
+    socket.0.close(None).expect("it is open");
+    gateway.until_held(0);
+    gateway.until("cometbox_connections", 0);
+}
+
+#[test]
+fn what_is_no_handshake_is_refused() {
+    let gateway = start("", "");
+    let key = gateway.client().open("ann");
+    let path = format!("/lab/mailboxes/ann?key={key}");
+    let good = [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    for (name, value) in [
+        ("connection", "keep-alive"),
+        ("sec-websocket-version", "8"),
+        ("sec-websocket-key", "short"),
+        ("sec-websocket-protocol", "chat"),
+    ] {
+        let mut headers: Vec<_> = good.into_iter().filter(|(other, _)| *other != name).collect();
+        headers.push((name, value));
+        let response = gateway.client().request("GET", &path, &headers, b"");
+        assert_eq!((response.status, response.code().as_str()), (400, "bad_request"), "{name}");
+    }
+    let mut client = gateway.client();
+    client.send("GET", &path, &good, b"");
+    let response = client.receive().expect("an answer");
+    assert_eq!(response.status, 101);
+    // The example of RFC 6455, 1.3.
+    let accept = response.header("sec-websocket-accept");
+    assert_eq!(accept, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+}
+
+#[test]
+fn who_answers_no_ping_is_gone() {
+    let gateway = start("keep_alive_s = 1", "");
+    let key = gateway.client().open("ann");
+    let path = format!("/lab/mailboxes/ann?key={key}");
+    // One that reads answers pings by itself.
+    let mut alive = Socket::open(&gateway, &path, None).expect("a handshake");
+    alive.json().expect("where it is");
+    for _ in 0..3 {
+        assert!(matches!(alive.0.read(), Ok(Message::Ping(_))));
+    }
+    drop(alive);
+    let silent = Socket::open(&gateway, &path, None).expect("a handshake");
+    gateway.until_held(1);
+    gateway.until_held(0);
+    gateway.until("cometbox_connections", 0);
+    drop(silent);
+}
+
+#[test]
+fn a_broken_frame_is_a_protocol_error() {
+    let gateway = start("", "");
+    let key = gateway.client().open("ann");
+    let path = format!("/lab/mailboxes/ann?key={key}");
+    let mut socket = Socket::open(&gateway, &path, None).expect("a handshake");
+    socket.json().expect("where it is");
+    // A frame of a client without a mask (RFC 6455, 5.1).
+    std::io::Write::write_all(socket.0.get_mut(), &[0x81, 1, b'x']).expect("it is open");
+    match socket.json() {
+        Err(close) => assert_eq!(u16::from(close.code), 1002),
+        Ok(value) => panic!("{value}"),
+    }
+    assert!(matches!(socket.0.read(), Err(Error::ConnectionClosed)));
+}
