@@ -64,13 +64,17 @@ pub(super) fn read(
 }
 
 /// How a request was dealt with.
-enum Served {
+enum Done {
     Reply(Reply, Option<Grant>),
     /// Of a read.
     Answer(Answer, Format, Option<Grant>),
     /// A read is held, or is to be.
     Held(Held),
-    /// It must not run here.
+}
+
+/// Why a request is not dealt with where it was read.
+enum Elsewhere {
+    /// It has to wait, or can take long: a task's.
     Slow,
     /// It is hyper's.
     Other,
@@ -110,13 +114,13 @@ fn work(
         let body = &whole[request.head_bytes..];
         let has_begun = unread.is_some_and(|unread| unread.needs_bytes > 0);
         let next = match serve(gateway, conn, &request, has_begun, body) {
-            Served::Slow => {
+            Ok(done) => answer(gateway, conn, done, rest),
+            Err(Elsewhere::Slow) => {
                 let (whole, rest) = (whole.to_vec(), rest.to_vec());
                 tokio::spawn(run_slowly(gateway.clone(), conn.clone(), whole, rest));
                 return None;
             }
-            Served::Other => return hand_over(gateway, conn, input),
-            served => answer(gateway, conn, served, rest),
+            Err(Elsewhere::Other) => return hand_over(gateway, conn, input),
         };
         if let Some(next) = next {
             front.follow(conn, next);
@@ -134,27 +138,27 @@ fn serve(
     request: &head::Request<'_, '_>,
     has_begun: bool,
     body: &[u8],
-) -> Served {
+) -> Result<Done, Elsewhere> {
     let headers = || request.all_headers();
     let ask = ask::Ask { has_begun, ..request.ask(&headers, conn.peer) };
     let grant = cors::grant(gateway.cors(), ask.origin);
     let route = match ask::plan(gateway, &ask) {
         Plan::Route(route) => route,
-        Plan::Page => return Served::Other,
+        Plan::Page => return Err(Elsewhere::Other),
         Plan::Reply(route, reply) => {
             gateway.metrics.request(route, reply.status);
-            return Served::Reply(reply, grant);
+            return Ok(Done::Reply(reply, grant));
         }
     };
     if route.stream(&ask).is_some() {
         return Served::Other;
     }
     if route.is_slow(body) {
-        return Served::Slow;
+        return Err(Elsewhere::Slow);
     }
     let id = conn.start(gateway.front().shard(conn).number());
     let outcome = routes::run_now(gateway, &route, &ask, body, id);
-    finish(&route, &ask, outcome, grant)
+    Ok(finish(&route, &ask, outcome, grant))
 }
 
 fn finish(
@@ -162,39 +166,39 @@ fn finish(
     ask: &ask::Ask<'_>,
     outcome: Outcome,
     grant: Option<Grant>,
-) -> Served {
+) -> Done {
     match outcome {
         Outcome::Reply(reply) => {
             route.app.requests().reply(&route.endpoint, reply.status);
-            Served::Reply(reply, grant)
+            Done::Reply(reply, grant)
         }
         Outcome::Answer(answer) => {
             route.app.requests().read(&answer);
-            Served::Answer(answer, ask.format(), grant)
+            Done::Answer(answer, ask.format(), grant)
         }
         Outcome::Held(mailbox) => {
             let (app, format) = (route.app.clone(), ask.format());
-            Served::Held(Held { app, mailbox, format, grant, rest: Box::default() })
+            Done::Held(Held { app, mailbox, format, grant, rest: Box::default() })
         }
     }
 }
 
 /// Sends the answer, or holds the read. None: the caller goes on.
-fn answer(gateway: &Gateway, conn: &Conn, served: Served, rest: &[u8]) -> Option<Next> {
+fn answer(gateway: &Gateway, conn: &Conn, done: Done, rest: &[u8]) -> Option<Next> {
     let (cors, now_ms) = (gateway.cors(), gateway.clock().coarse_ms());
     let close = gateway.is_stopping();
     // Not before now: what ran may have written answers of others there.
-    Scratch::with(|Scratch { out, body }| match served {
-        Served::Reply(mut reply, grant) => {
+    Scratch::with(|Scratch { out, body }| match done {
+        Done::Reply(mut reply, grant) => {
             reply.close |= close;
             http1::reply(out, &reply, cors, grant);
             conn.reply(out, rest, reply.close, now_ms)
         }
-        Served::Answer(answer, format, grant) => {
+        Done::Answer(answer, format, grant) => {
             http1::answer(out, body, &answer, format, cors, grant, close);
             conn.reply(out, rest, close, now_ms)
         }
-        Served::Held(mut held) => {
+        Done::Held(mut held) => {
             held.rest = rest.into();
             match conn.park(held, now_ms) {
                 Parked::Held => Some(Next::Nothing),
@@ -209,18 +213,13 @@ fn answer(gateway: &Gateway, conn: &Conn, served: Served, rest: &[u8]) -> Option
                 }
             }
         }
-        // Nobody calls it with these.
-        Served::Slow | Served::Other => {
-            conn.close();
-            Some(Next::End(None))
-        }
     })
 }
 
 /// Runs a request that has to wait or can take long, in a task of its own.
 async fn run_slowly(gateway: Arc<Gateway>, conn: Arc<Conn>, whole: Vec<u8>, rest: Vec<u8>) {
     let mut serving = pin!(serve_slowly(&gateway, &conn, &whole));
-    let served = poll_fn(|cx| {
+    let done = poll_fn(|cx| {
         // As in the shard's loop: it ends one connection.
         let poll = AssertUnwindSafe(|| serving.as_mut().poll(cx));
         catch_unwind(poll).unwrap_or_else(|_| {
@@ -229,8 +228,8 @@ async fn run_slowly(gateway: Arc<Gateway>, conn: Arc<Conn>, whole: Vec<u8>, rest
         })
     })
     .await;
-    let next = match served {
-        Some(served) => answer(&gateway, &conn, served, &rest),
+    let next = match done {
+        Some(done) => answer(&gateway, &conn, done, &rest),
         None => {
             conn.close();
             Some(Next::End(None))
@@ -248,7 +247,7 @@ async fn run_slowly(gateway: Arc<Gateway>, conn: Arc<Conn>, whole: Vec<u8>, rest
     gateway.front().follow(&conn, next);
 }
 
-async fn serve_slowly(gateway: &Gateway, conn: &Conn, whole: &[u8]) -> Option<Served> {
+async fn serve_slowly(gateway: &Gateway, conn: &Conn, whole: &[u8]) -> Option<Done> {
     let mut room = [const { MaybeUninit::uninit() }; head::MAX_HEADERS];
     let Framing::Request(request) = head::frame(whole, gateway.http(), &mut room) else {
         return None;
