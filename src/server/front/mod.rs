@@ -24,7 +24,7 @@ use super::clock::Clock;
 use crate::{
     app::Answers,
     config::{CorsConfig, HttpConfig},
-    core::ConnId,
+    core::{Answer, ConnId},
 };
 use std::{
     cell::Cell,
@@ -114,12 +114,24 @@ impl Front {
     /// its publisher up nor keeps one thread busy while others wait for it.
     pub fn answer(&self, answers: &mut Answers) {
         if answers.len() > ANSWERS_AT_ONCE {
-            for (number, shard) in self.shards.iter().enumerate() {
-                shard
-                    .leave(answers.extract_if(ANSWERS_AT_ONCE.., |(id, _)| parts(*id).0 == number));
-            }
+            self.leave(answers.drain(ANSWERS_AT_ONCE..));
         }
         self.bring(answers);
+    }
+
+    /// Leaves answers to the threads of their connections.
+    fn leave(&self, answers: impl ExactSizeIterator<Item = (ConnId, Answer)>) {
+        // Sorted before a shard is told, so that each is locked and rung once.
+        let share = answers.len() / self.shards.len();
+        let mut left: Vec<_> = self.shards.iter().map(|_| Vec::with_capacity(share)).collect();
+        for (id, answer) in answers {
+            if let Some(left) = left.get_mut(parts(id).0) {
+                left.push((id, answer));
+            }
+        }
+        for (shard, left) in self.shards.iter().zip(left) {
+            shard.leave(left);
+        }
     }
 
     /// Writes answers to held reads, and leaves the list empty.

@@ -146,7 +146,7 @@ impl Shard {
     }
 
     /// Leaves answers to the shard's thread.
-    pub fn leave(&self, answers: impl Iterator<Item = (ConnId, Answer)>) {
+    pub fn leave(&self, answers: Vec<(ConnId, Answer)>) {
         let mut waiting = self.answers.lock();
         let was_empty = waiting.is_empty();
         waiting.extend(answers);
