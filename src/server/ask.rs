@@ -8,7 +8,7 @@ use super::{
     reply::Reply,
     routes::{self, Route},
 };
-use crate::transport::Format;
+use crate::transport::{Format, Framing};
 use std::net::IpAddr;
 
 /// The JavaScript client.
@@ -22,7 +22,10 @@ pub struct Ask<'a> {
     pub path: &'a str,
     /// Without the question mark.
     pub query: Option<&'a str>,
-    pub accept: Option<&'a str>,
+    /// Of the answer: what its `Accept` says.
+    pub format: Format,
+    /// Of a stream, if it says that it wants one.
+    pub framing: Option<Framing>,
     pub authorization: Option<&'a str>,
     pub content_type: Option<&'a str>,
     /// Of a stream that comes again.
@@ -41,13 +44,6 @@ pub struct Ask<'a> {
     pub has_begun: bool,
 }
 
-impl Ask<'_> {
-    #[must_use]
-    pub fn format(&self) -> Format {
-        Format::accepted(self.accept)
-    }
-}
-
 /// What a head comes to.
 pub(super) enum Plan<'a> {
     /// There is nothing to do but to answer. With the route as metrics call it.
@@ -58,9 +54,8 @@ pub(super) enum Plan<'a> {
 }
 
 pub(super) fn plan<'a>(gateway: &Gateway, ask: &Ask<'a>) -> Plan<'a> {
-    let format = ask.format();
     if gateway.is_stopping() && !ask.has_begun {
-        return Plan::Reply("none", Reply::error(&errors::shutting_down(), format).closing());
+        return Plan::Reply("none", Reply::error(&errors::shutting_down(), ask.format).closing());
     }
     if let Some(reply) = cors::preflight(gateway.cors(), ask) {
         return Plan::Reply("preflight", reply);
@@ -75,7 +70,7 @@ pub(super) fn plan<'a>(gateway: &Gateway, ask: &Ask<'a>) -> Plan<'a> {
     match routes::find(gateway, ask.method, ask.path) {
         Ok(route) => Plan::Route(route),
         Err(none) => {
-            let reply = Reply::error(&none.error, format);
+            let reply = Reply::error(&none.error, ask.format);
             let reply = match none.allow {
                 Some(allow) => reply.with("allow", allow),
                 None => reply,

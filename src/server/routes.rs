@@ -65,7 +65,7 @@ impl Route<'_> {
     #[must_use]
     pub fn stream(&self, ask: &Ask<'_>) -> Option<Framing> {
         match self.endpoint {
-            Endpoint::Read(_) => Framing::accepted(ask.accept),
+            Endpoint::Read(_) => ask.framing,
             _ => None,
         }
     }
@@ -95,7 +95,7 @@ pub enum Outcome {
 
 impl Outcome {
     fn of(result: Result<Reply, ErrorBody>, ask: &Ask<'_>) -> Self {
-        Self::Reply(result.unwrap_or_else(|error| Reply::error(&error, ask.format())))
+        Self::Reply(result.unwrap_or_else(|error| Reply::error(&error, ask.format)))
     }
 }
 
@@ -201,7 +201,7 @@ pub fn run_now(
     let app = &route.app;
     match &route.endpoint {
         Endpoint::Read(name) => read(gateway, app, name, ask, conn)
-            .unwrap_or_else(|error| Outcome::Reply(Reply::error(&error, ask.format()))),
+            .unwrap_or_else(|error| Outcome::Reply(Reply::error(&error, ask.format))),
         Endpoint::Open => Outcome::of(open(app, ask, body), ask),
         Endpoint::Send(name) => Outcome::of(send(app, name, ask, body), ask),
         Endpoint::Confirm(name) => Outcome::of(confirm(app, name, ask), ask),
@@ -241,7 +241,7 @@ fn open(app: &HostedApp, ask: &Ask<'_>, body: &[u8]) -> Result<Reply, ErrorBody>
         .call(|app, now, out| app.open(now, key, &open, out))
         .map_err(|refusal| errors::refusal("", refusal))?;
     let key = transport::encode_key(&key);
-    Ok(Reply::encoded(201, ask.format(), |format, out| {
+    Ok(Reply::encoded(201, ask.format, |format, out| {
         let reply = opened.reply.as_ref();
         transport::opened(format, &opened.mailbox, &key, opened.cursor, reply, out);
     }))
@@ -320,7 +320,7 @@ fn send(app: &HostedApp, name: &str, ask: &Ask<'_>, body: &[u8]) -> Result<Reply
         .map_err(|refusal| errors::refusal(name, refusal))?;
     Ok(match reply {
         None => Reply::empty(204),
-        Some(reply) => Reply::encoded(200, ask.format(), |format, out| {
+        Some(reply) => Reply::encoded(200, ask.format, |format, out| {
             transport::reply(format, &reply, out);
         }),
     })
@@ -391,7 +391,7 @@ fn publish_one(app: &HostedApp, item: &Publication) -> Result<PublishResult, Err
 }
 
 fn published(ask: &Ask<'_>, results: &[PublishResult]) -> Reply {
-    Reply::encoded(200, ask.format(), |format, out| transport::results(format, results, out))
+    Reply::encoded(200, ask.format, |format, out| transport::results(format, results, out))
 }
 
 /// The key that a request brings, in its header or in its URL.

@@ -38,7 +38,8 @@ impl Format {
     /// The format of an answer to a request with this `Accept` header.
     #[must_use]
     pub fn accepted(accept: Option<&str>) -> Self {
-        let Some(accept) = accept else { return Self::Json };
+        // What those say who do not choose.
+        let Some(accept) = accept.filter(|text| *text != "*/*") else { return Self::Json };
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
             let name = parts.next().unwrap_or_default();

@@ -27,7 +27,9 @@ impl Framing {
     /// names one.
     #[must_use]
     pub fn accepted(accept: Option<&str>) -> Option<Self> {
-        let types = accept?.split(',').map(|range| range.split(';').next().unwrap_or("").trim());
+        // What those say who do not choose.
+        let accept = accept.filter(|text| *text != "*/*")?;
+        let types = accept.split(',').map(|range| range.split(';').next().unwrap_or("").trim());
         types.filter_map(Self::of_type).next()
     }
 

@@ -7,7 +7,7 @@
 //! never disagree about where a request ends. Both stand on httparse.
 
 use super::super::ask::{self, Ask};
-use crate::config::HttpConfig;
+use crate::{config::HttpConfig, transport::{Format, Framing}};
 use httparse::{Header, Status};
 use std::{mem::MaybeUninit, net::IpAddr};
 
@@ -167,7 +167,8 @@ impl Request<'_, '_> {
             method: self.method,
             path,
             query,
-            accept: self.known.accept.flatten(),
+            format: Format::accepted(self.known.accept.flatten()),
+            framing: Framing::accepted(self.known.accept.flatten()),
             authorization: self.known.authorization.flatten(),
             content_type: self.known.content_type.flatten(),
             last_event_id: None,

@@ -103,7 +103,8 @@ fn ask<'a>(
         method: parts.method.as_str(),
         path: parts.uri.path(),
         query: parts.uri.query(),
-        accept: text(header::ACCEPT),
+        format: Format::accepted(text(header::ACCEPT)),
+        framing: Framing::accepted(text(header::ACCEPT)),
         authorization: text(header::AUTHORIZATION),
         content_type: text(header::CONTENT_TYPE),
         last_event_id: parts.headers.get("last-event-id").and_then(|id| ask::text(id.as_bytes())),
@@ -123,17 +124,16 @@ async fn answer(
     ask: &Ask<'_>,
     body: Incoming,
 ) -> First {
-    let format = ask.format();
     let config = gateway.http();
     if let Err(error) = check_head(config, parts) {
-        return First::Reply("none", Reply::error(&error, format).closing());
+        return First::Reply("none", Reply::error(&error, ask.format).closing());
     }
     let route = match ask::plan(gateway, ask) {
         Plan::Route(route) => route,
         Plan::Reply(route, reply) => return First::Reply(route, reply),
         Plan::Page => {
             let reply = match gateway.dev() {
-                Some(dev) => dev.reply(&parts.method, ask.path, format).await,
+                Some(dev) => dev.reply(&parts.method, ask.path, ask.format).await,
                 None => Reply::empty(404),
             };
             return First::Reply("page", reply);
@@ -150,7 +150,7 @@ async fn answer(
         match stays {
             Some(Ok(first)) => return first,
             Some(Err(error)) => {
-                let reply = Reply::error(&error, format);
+                let reply = Reply::error(&error, ask.format);
                 route.app.requests().reply(&route.endpoint, reply.status);
                 return First::Done(reply);
             }
@@ -161,7 +161,7 @@ async fn answer(
         match collect(config, body).await {
             Ok(body) => body,
             Err(error) => {
-                let reply = Reply::error(&error, format).closing();
+                let reply = Reply::error(&error, ask.format).closing();
                 route.app.requests().reply(&route.endpoint, reply.status);
                 return First::Done(reply);
             }
@@ -215,11 +215,11 @@ async fn run(gateway: &Gateway, route: &Route<'_>, ask: &Ask<'_>, body: &[u8]) -
     let reply = match routes::run(gateway, route, ask, body, read.conn()).await {
         Outcome::Held(mailbox) => {
             read.held_by(mailbox);
-            return First::Held(read, ask.format());
+            return First::Held(read, ask.format);
         }
         Outcome::Answer(answer) => {
             route.app.requests().read(&answer);
-            Reply::answer(&answer, ask.format())
+            Reply::answer(&answer, ask.format)
         }
         Outcome::Reply(reply) => {
             route.app.requests().reply(&route.endpoint, reply.status);
