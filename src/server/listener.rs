@@ -4,10 +4,7 @@ use super::{
     full::{self, Site},
     gateway::Gateway,
 };
-use crate::{
-    config::HttpConfig,
-    transport::{Code, ErrorBody},
-};
+use crate::transport::{Code, ErrorBody};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -15,8 +12,9 @@ use tokio::{
     sync::Semaphore,
 };
 
-/// Descriptors that are not for connections: listeners, files, plugins.
-const RESERVED_DESCRIPTORS: u64 = 128;
+/// Descriptors that are not for connections, beside the front's own: listeners,
+/// files, plugins.
+const RESERVED_DESCRIPTORS: usize = 128;
 
 /// Connections to the admin address at a time; they come out of the reserve.
 const MAX_ADMIN_CONNECTIONS: usize = 32;
@@ -30,8 +28,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Allows the process as many descriptors as it may have, and returns how many
 /// connections that makes at most.
-#[must_use]
-pub fn connection_limit(http: &HttpConfig) -> usize {
+fn connection_limit(gateway: &Gateway) -> usize {
     let limits = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limits.maximum, maximum: limits.maximum };
     let allowed = match setrlimit(Resource::Nofile, raised) {
@@ -39,14 +36,14 @@ pub fn connection_limit(http: &HttpConfig) -> usize {
         Err(_) => limits.current,
     };
     // None is no limit.
-    let allowed = allowed.unwrap_or(u64::MAX);
-    let usable = allowed.saturating_sub(RESERVED_DESCRIPTORS).max(1);
-    usize::try_from(usable).unwrap_or(usize::MAX).min(http.max_connections)
+    let allowed = usize::try_from(allowed.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let reserved = RESERVED_DESCRIPTORS + gateway.front().descriptors();
+    allowed.saturating_sub(reserved).max(1).min(gateway.http().max_connections)
 }
 
 /// Accepts clients and backends for ever; to be dropped.
 pub(super) async fn accept(gateway: Arc<Gateway>, listener: TcpListener) {
-    let max_connections = connection_limit(gateway.http());
+    let max_connections = connection_limit(&gateway);
     if max_connections < gateway.http().max_connections {
         tracing::info!(max_connections, "limited by the number of descriptors (ulimit -n)");
     }

@@ -31,6 +31,7 @@ use std::{
     io,
     net::IpAddr,
     os::fd::OwnedFd,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{
@@ -77,6 +78,11 @@ impl Front {
             cors: cors.clone(),
             stopping: AtomicBool::new(false),
         })
+    }
+
+    /// How many descriptors it has open beside its connections.
+    pub fn descriptors(&self) -> usize {
+        self.shards.len() * Shard::DESCRIPTORS
     }
 
     /// How many connections there are.
@@ -144,11 +150,28 @@ impl Front {
         for (id, answer) in answers.drain(..) {
             let (shard, index, request) = parts(id);
             let conn = self.shards.get(shard).and_then(|shard| shard.find(index));
-            if let Some(conn) = conn {
+            let Some(conn) = conn else { continue };
+            self.guard(&conn, || {
                 let next = conn.answer(request, answer, &self.cors, close, now_ms);
                 self.follow(&conn, next);
-            }
+            });
         }
+    }
+
+    /// Does something for a connection. Nothing a client or a plugin says makes
+    /// it panic; if something did, it would be the end of this connection, and
+    /// of neither its thread nor whatever else that is at.
+    fn guard(&self, conn: &Conn, work: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            self.panicked(conn);
+        }
+    }
+
+    /// Ends a connection for which something panicked.
+    fn panicked(&self, conn: &Conn) {
+        tracing::error!(peer = %conn.peer, "a connection made the gateway panic");
+        conn.close();
+        self.remove(conn);
     }
 
     /// From now on connections end with the request that they are at.
@@ -170,8 +193,10 @@ impl Front {
     fn each(&self, mut what: impl FnMut(&Conn) -> Next) {
         for shard in &self.shards {
             for conn in shard.all() {
-                let next = what(&conn);
-                self.follow(&conn, next);
+                self.guard(&conn, || {
+                    let next = what(&conn);
+                    self.follow(&conn, next);
+                });
             }
         }
     }

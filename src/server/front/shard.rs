@@ -24,7 +24,6 @@ use std::{
     io,
     mem::MaybeUninit,
     os::fd::OwnedFd,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{
@@ -70,6 +69,9 @@ fn interest() -> EventFlags {
 }
 
 impl Shard {
+    /// How many it has open beside its connections: `epoll` and `bell`.
+    pub const DESCRIPTORS: usize = 2;
+
     pub fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -242,14 +244,7 @@ fn work_on(gateway: &Arc<Gateway>, shard: &Shard) -> io::Result<()> {
         for Event { flags, data } in events.iter().copied() {
             // Of the bell there is none.
             let Some(conn) = shard.of_event(data) else { continue };
-            // Nothing a client sends makes this panic; if something did, it
-            // would be the end of one connection and not of all.
-            let handled = AssertUnwindSafe(|| on_event(gateway, &conn, flags, &mut buffer));
-            if catch_unwind(handled).is_err() {
-                tracing::error!(peer = %conn.peer, "a connection made the gateway panic");
-                conn.close();
-                front.remove(&conn);
-            }
+            front.guard(&conn, || on_event(gateway, &conn, flags, &mut buffer));
         }
     }
     Ok(())

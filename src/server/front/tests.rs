@@ -137,6 +137,27 @@ fn nothing_is_served_behind_a_last_answer_that_goes_out_in_parts() {
 }
 
 #[test]
+fn what_panics_ends_one_connection() {
+    let gateway = gateway();
+    let front = gateway.front();
+    let accepted = || {
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        front.accept(ours.into(), IpAddr::from([127, 0, 0, 1])).expect("there is room");
+        theirs.set_nonblocking(true).expect("an open socket");
+        theirs
+    };
+    let mut client = accepted();
+    let conn = front.shards.iter().flat_map(Shard::all).next().expect("it was accepted");
+    let mut other = accepted();
+    front.guard(&conn, || panic!("as this test wants it"));
+    drop(conn);
+    assert_eq!(front.count(), 1);
+    assert_eq!(client.read(&mut [0; 1]).ok(), Some(0), "its socket is closed");
+    let open = other.read(&mut [0; 1]).expect_err("nothing came");
+    assert_eq!(open.kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
 fn a_parked_connection_is_small() {
     // Behind its Arc, and with its place in the shard's table.
     assert!(size_of::<Conn>() <= 112, "{}", size_of::<Conn>());

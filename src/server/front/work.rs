@@ -17,14 +17,8 @@ use super::{
     wire::{self, Received},
 };
 use crate::{core::Answer, transport::Format};
-use std::{
-    future::poll_fn,
-    mem::MaybeUninit,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-};
+use futures_util::FutureExt;
+use std::{mem::MaybeUninit, panic::AssertUnwindSafe, sync::Arc};
 
 /// Reads once, and works on what came. If that was not all, the event comes
 /// again: other connections have their turn before.
@@ -218,35 +212,33 @@ fn answer(gateway: &Gateway, conn: &Conn, done: Done, rest: &[u8]) -> Option<Nex
 
 /// Runs a request that has to wait or can take long, in a task of its own.
 async fn run_slowly(gateway: Arc<Gateway>, conn: Arc<Conn>, whole: Vec<u8>, rest: Vec<u8>) {
-    let mut serving = pin!(serve_slowly(&gateway, &conn, &whole));
-    let done = poll_fn(|cx| {
-        // As in the shard's loop: it ends one connection.
-        let poll = AssertUnwindSafe(|| serving.as_mut().poll(cx));
-        catch_unwind(poll).unwrap_or_else(|_| {
-            tracing::error!(peer = %conn.peer, "a connection made the gateway panic");
-            Poll::Ready(None)
-        })
-    })
-    .await;
-    let next = match done {
-        Some(done) => answer(&gateway, &conn, done, &rest),
-        None => {
-            conn.close();
-            Some(Next::End(None))
-        }
+    let front = gateway.front();
+    let work = async {
+        let next = match serve_slowly(&gateway, &conn, &whole).await {
+            Some(done) => answer(&gateway, &conn, done, &rest),
+            None => {
+                conn.close();
+                Some(Next::End(None))
+            }
+        };
+        let next = next.unwrap_or_else(|| {
+            // The shard's loop goes on with what lies behind the request.
+            let is_rest = !rest.is_empty();
+            let now_ms = gateway.clock().coarse_ms();
+            match conn.let_go(Unread::behind(rest, now_ms), now_ms) {
+                Next::Nothing if is_rest => Next::Kick,
+                next => next,
+            }
+        });
+        front.follow(&conn, next);
     };
-    let next = next.unwrap_or_else(|| {
-        // The shard's loop goes on with what lies behind the request.
-        let is_rest = !rest.is_empty();
-        let now_ms = gateway.clock().coarse_ms();
-        match conn.let_go(Unread::behind(rest, now_ms), now_ms) {
-            Next::Nothing if is_rest => Next::Kick,
-            next => next,
-        }
-    });
-    gateway.front().follow(&conn, next);
+    // As `Front::guard`, for what waits.
+    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+        front.panicked(&conn);
+    }
 }
 
+/// None: it is no request of this reader, though it was one before.
 async fn serve_slowly(gateway: &Gateway, conn: &Conn, whole: &[u8]) -> Option<Done> {
     let mut room = [const { MaybeUninit::uninit() }; head::MAX_HEADERS];
     let Framing::Request(request) = head::frame(whole, gateway.http(), &mut room) else {
