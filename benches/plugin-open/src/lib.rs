@@ -2,17 +2,10 @@
 //! no other event. What an app with the other one costs more is a plugin's
 //! share; an app without any plugin would open nothing.
 
-use cometbox_guest::prelude::*;
+#[path = "../../plugin/src/hello.rs"]
+mod hello;
 
-/// As in benches/plugin.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Hello {
-    name: String,
-    #[serde(default)]
-    groups: Vec<String>,
-    linger_ms: Option<u64>,
-}
+use cometbox_guest::prelude::*;
 
 pub struct Asleep;
 
@@ -26,12 +19,7 @@ impl Plugin for Asleep {
     }
 
     fn on_open(&self, _: &Context, open: &Open) -> Result<Accept<()>> {
-        let Hello { name, groups, linger_ms } = open.json()?;
-        let mut accept = groups.into_iter().fold(Accept::named(name), Accept::join);
-        if let Some(linger_ms) = linger_ms {
-            accept = accept.linger_ms(linger_ms);
-        }
-        Ok(accept)
+        hello::accept(open)
     }
 }
 

@@ -5,16 +5,9 @@
 //! `{"name":"m1","groups":["all"],"linger_ms":60000}`. A message from a client
 //! is taken and goes nowhere, a publish is delivered as addressed.
 
-use cometbox_guest::prelude::*;
+mod hello;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Hello {
-    name: String,
-    #[serde(default)]
-    groups: Vec<String>,
-    linger_ms: Option<u64>,
-}
+use cometbox_guest::prelude::*;
 
 pub struct Bench;
 
@@ -30,12 +23,7 @@ impl Plugin for Bench {
     }
 
     fn on_open(&self, _: &Context, open: &Open) -> Result<Accept<()>> {
-        let Hello { name, groups, linger_ms } = open.json()?;
-        let mut accept = groups.into_iter().fold(Accept::named(name), Accept::join);
-        if let Some(linger_ms) = linger_ms {
-            accept = accept.linger_ms(linger_ms);
-        }
-        Ok(accept)
+        hello::accept(open)
     }
 
     fn on_message(&self, _: &Context, _: &Session<()>, _: Payload) -> Result<Outcome> {
