@@ -1,7 +1,7 @@
 //! Allocations on the way of a message, beside the message itself.
 
 use super::{
-    counting::on_this_thread,
+    counting::{alone, on_this_thread},
     world::{AppWorld, CoreWorld, Readers, message, to_all},
 };
 use cometbox::core::Payload;
@@ -17,6 +17,7 @@ fn counted(mut round: impl FnMut()) -> u64 {
 
 #[test]
 fn delivering_in_the_core_and_polling_again_allocates_nothing() {
+    let _alone = alone();
     for readers in [1, 100, 1000] {
         let mut world = CoreWorld::of(Readers::of(readers));
         let (to, message) = (to_all(), message());
@@ -27,6 +28,7 @@ fn delivering_in_the_core_and_polling_again_allocates_nothing() {
 
 #[test]
 fn publishing_through_an_app_allocates_nothing_whatever_the_readers() {
+    let _alone = alone();
     for readers in [1, 100, 1000] {
         let mut world = AppWorld::of(readers);
         let (to, message) = (to_all(), message());
@@ -37,6 +39,7 @@ fn publishing_through_an_app_allocates_nothing_whatever_the_readers() {
 
 #[test]
 fn a_message_from_a_client_allocates_nothing() {
+    let _alone = alone();
     let mut world = AppWorld::of(1);
     let data = Payload::json("1");
     assert_eq!(counted(|| world.message(&data)), 0);
