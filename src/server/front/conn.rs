@@ -178,12 +178,10 @@ impl Conn {
                 state.more |= came;
                 Next::Nothing
             }
-            Phase::Held(_) if ready.hung_up => {
-                let id = self.id();
-                let Phase::Held(held) = mem::replace(&mut state.phase, Phase::Closed) else {
-                    unreachable!("it was matched a line ago")
-                };
-                Next::End(Some((held.app, held.mailbox, id)))
+            Phase::Held(held) if ready.hung_up => {
+                let read = (held.app.clone(), held.mailbox, self.id());
+                state.phase = Phase::Closed;
+                Next::End(Some(read))
             }
             Phase::Held(_) => {
                 state.more |= came;

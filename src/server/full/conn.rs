@@ -1,8 +1,8 @@
 //! One connection: its socket, what it is at, and since when.
 //!
 //! hyper has no timeout for a silent connection, and one for a slow head that
-//! costs a timer per request. So a connection notes its phase, and one sweep a
-//! second ends those that are over their time.
+//! costs a timer per request. So a connection notes its phase, and one sweep
+//! twice a second ends those that are over their time.
 
 use super::{
     super::{
