@@ -8,7 +8,7 @@ use super::{
     reply::Reply,
     routes::{self, Route},
 };
-use crate::transport::{Format, Framing};
+use crate::transport::{Format, StreamFormat};
 use std::net::IpAddr;
 
 /// The JavaScript client.
@@ -25,7 +25,7 @@ pub struct Ask<'a> {
     /// Of the answer: what its `Accept` says.
     pub format: Format,
     /// Of a stream, if it says that it wants one.
-    pub framing: Option<Framing>,
+    pub stream: Option<StreamFormat>,
     pub authorization: Option<&'a str>,
     pub content_type: Option<&'a str>,
     /// Of a stream that comes again.

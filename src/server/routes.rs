@@ -15,7 +15,7 @@ use crate::{
     app::Refusal,
     core::{Answer, ConnId, Key, MailboxId, Name, Polled, ReadFrom},
     plugin::OpenRequest,
-    transport::{self, Code, ErrorBody, Framing, Publication, PublishResult},
+    transport::{self, Code, ErrorBody, Publication, PublishResult, StreamFormat},
 };
 use percent_encoding::percent_decode_str;
 use std::{borrow::Cow, sync::Arc};
@@ -63,9 +63,9 @@ impl Route<'_> {
 
     /// Whether its answer is a stream, and of what kind.
     #[must_use]
-    pub fn stream(&self, ask: &Ask<'_>) -> Option<Framing> {
+    pub fn stream(&self, ask: &Ask<'_>) -> Option<StreamFormat> {
         match self.endpoint {
-            Endpoint::Read(_) => ask.framing,
+            Endpoint::Read(_) => ask.stream,
             _ => None,
         }
     }

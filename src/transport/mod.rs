@@ -24,7 +24,7 @@ pub use publish::{Publication, decode_publish};
 pub use query::{
     KeyText, ReadQuery, bearer, decode_key, encode_key, header_cursor, key_query, read_query,
 };
-pub use stream::Framing;
+pub use stream::StreamFormat;
 
 /// How a body is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -7,7 +7,7 @@ use std::io::Write;
 
 /// How a stream is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Framing {
+pub enum StreamFormat {
     /// `text/event-stream`.
     Events,
     /// `application/x-ndjson`: a JSON object a line.
@@ -22,7 +22,7 @@ const RETRY_MS: u64 = 1000;
 /// would displace the reader that displaced it, and so on. A day.
 const RETRY_DISPLACED_MS: u64 = 24 * 3600 * 1000;
 
-impl Framing {
+impl StreamFormat {
     /// The kind of stream that a request with this `Accept` header wants, if it
     /// names one.
     #[must_use]
@@ -36,7 +36,7 @@ impl Framing {
     fn of_type(media_type: &str) -> Option<Self> {
         [Self::Events, Self::Lines]
             .into_iter()
-            .find(|framing| media_type.eq_ignore_ascii_case(framing.content_type()))
+            .find(|format| media_type.eq_ignore_ascii_case(format.content_type()))
     }
 
     /// As metrics call it.

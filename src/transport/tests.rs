@@ -347,16 +347,16 @@ fn an_accept_header_chooses_the_format() {
 
 #[test]
 fn an_accept_header_chooses_the_stream() {
-    for (accept, framing) in [
+    for (accept, stream) in [
         (None, None),
         (Some("*/*"), None),
         (Some("application/json"), None),
-        (Some("text/event-stream"), Some(Framing::Events)),
-        (Some("TEXT/Event-Stream;charset=utf-8"), Some(Framing::Events)),
-        (Some("application/json, application/x-ndjson"), Some(Framing::Lines)),
+        (Some("text/event-stream"), Some(StreamFormat::Events)),
+        (Some("TEXT/Event-Stream;charset=utf-8"), Some(StreamFormat::Events)),
+        (Some("application/json, application/x-ndjson"), Some(StreamFormat::Lines)),
         (Some("text/event-streams"), None),
     ] {
-        assert_eq!(Framing::accepted(accept), framing, "{accept:?}");
+        assert_eq!(StreamFormat::accepted(accept), stream, "{accept:?}");
     }
 }
 

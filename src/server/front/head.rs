@@ -7,7 +7,10 @@
 //! never disagree about where a request ends. Both stand on httparse.
 
 use super::super::ask::{self, Ask};
-use crate::{config::HttpConfig, transport::{Format, Framing}};
+use crate::{
+    config::HttpConfig,
+    transport::{Format, StreamFormat},
+};
 use httparse::{Header, Status};
 use std::{mem::MaybeUninit, net::IpAddr};
 
@@ -168,7 +171,7 @@ impl Request<'_, '_> {
             path,
             query,
             format: Format::accepted(self.known.accept.flatten()),
-            framing: Framing::accepted(self.known.accept.flatten()),
+            stream: StreamFormat::accepted(self.known.accept.flatten()),
             authorization: self.known.authorization.flatten(),
             content_type: self.known.content_type.flatten(),
             last_event_id: None,

@@ -145,7 +145,7 @@ fn serve(
         }
     };
     if route.stream(&ask).is_some() {
-        return Served::Other;
+        return Err(Elsewhere::Other);
     }
     if route.is_slow(body) {
         return Err(Elsewhere::Slow);

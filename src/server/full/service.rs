@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::{CorsConfig, HttpConfig},
-    transport::{Code, ErrorBody, Format, Framing},
+    transport::{Code, ErrorBody, Format, StreamFormat},
 };
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
@@ -67,10 +67,10 @@ pub(super) async fn serve(
             app.requests().read(&answer);
             Reply::answer(&answer, format)
         }
-        First::Stream(follower, framing) => {
+        First::Stream(follower, format) => {
             conn.enter(Phase::Streaming);
-            let head = response(stream_head(framing), gateway.cors(), grant);
-            let stream = Stream::new(follower, framing, conn);
+            let head = response(stream_head(format), gateway.cors(), grant);
+            let stream = Stream::new(follower, format, conn);
             return Ok(head.map(|_| Answering::Stream(Box::new(stream))));
         }
         First::Upgrade(response) => {
@@ -88,7 +88,7 @@ enum First {
     Reply(&'static str, Reply),
     Done(Reply),
     Held(HeldRead, Format),
-    Stream(Follower, Framing),
+    Stream(Follower, StreamFormat),
     /// The connection is something else from here on.
     Upgrade(Response<()>),
 }
@@ -104,7 +104,7 @@ fn ask<'a>(
         path: parts.uri.path(),
         query: parts.uri.query(),
         format: Format::accepted(text(header::ACCEPT)),
-        framing: Framing::accepted(text(header::ACCEPT)),
+        stream: StreamFormat::accepted(text(header::ACCEPT)),
         authorization: text(header::AUTHORIZATION),
         content_type: text(header::CONTENT_TYPE),
         last_event_id: parts.headers.get("last-event-id").and_then(|id| ask::text(id.as_bytes())),
@@ -144,7 +144,7 @@ async fn answer(
             _ if websocket::is_asked(&parts.headers) => {
                 Some(websocket(gateway, conn, &route.app, name, ask, parts))
             }
-            Some(framing) => Some(stream(gateway, &route.app, name, ask, framing).await),
+            Some(format) => Some(stream(gateway, &route.app, name, ask, format).await),
             None => None,
         };
         match stays {
@@ -177,13 +177,13 @@ async fn stream(
     app: &Arc<HostedApp>,
     name: &str,
     ask: &Ask<'_>,
-    framing: Framing,
+    format: StreamFormat,
 ) -> Result<First, ErrorBody> {
     let ReadAsk { key, cursor, .. } = routes::read_ask(app, name, ask)?;
     let _turn = app.turn().await;
     let follower = Follower::start(gateway, app, name, key, cursor)?;
-    app.requests().stream(framing.name(), 200);
-    Ok(First::Stream(follower, framing))
+    app.requests().stream(format.name(), 200);
+    Ok(First::Stream(follower, format))
 }
 
 fn websocket(
@@ -202,9 +202,9 @@ fn websocket(
 
 /// The answer that a stream begins with. What is on the way is to pass on what
 /// comes as it comes.
-fn stream_head(framing: Framing) -> Reply {
+fn stream_head(format: StreamFormat) -> Reply {
     Reply {
-        content_type: Some(framing.content_type()),
+        content_type: Some(format.content_type()),
         cache_control: "no-store, no-transform",
         ..Reply::empty(200).with("x-accel-buffering", "no")
     }

@@ -4,7 +4,7 @@ use super::{
     conn::{Conn, Phase},
     follow::{Follower, Next},
 };
-use crate::transport::Framing;
+use crate::transport::StreamFormat;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
@@ -24,7 +24,7 @@ pub(super) enum Answering {
 /// Messages as they come.
 pub(super) struct Stream {
     follower: Follower,
-    framing: Framing,
+    format: StreamFormat,
     conn: Arc<Conn>,
     phase: At,
 }
@@ -38,8 +38,8 @@ enum At {
 }
 
 impl Stream {
-    pub fn new(follower: Follower, framing: Framing, conn: Arc<Conn>) -> Self {
-        Self { follower, framing, conn, phase: At::Beginning }
+    pub fn new(follower: Follower, format: StreamFormat, conn: Arc<Conn>) -> Self {
+        Self { follower, format, conn, phase: At::Beginning }
     }
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
@@ -47,17 +47,17 @@ impl Stream {
         let position = self.follower.position();
         if self.phase == At::Beginning {
             self.phase = At::Middle;
-            self.framing.begin(position, &mut out);
+            self.format.begin(position, &mut out);
             return Poll::Ready(Some(out));
         }
         if self.phase == At::End {
             return Poll::Ready(None);
         }
         match ready!(self.follower.poll_next(cx)) {
-            Next::Batch(batch) => self.framing.batch(&batch, &mut out),
-            Next::Quiet => self.framing.keep_alive(position, &mut out),
+            Next::Batch(batch) => self.format.batch(&batch, &mut out),
+            Next::Quiet => self.format.keep_alive(position, &mut out),
             Next::End(why) => {
-                self.framing.end(&why, &mut out);
+                self.format.end(&why, &mut out);
                 self.phase = At::End;
                 // From here on it is an answer like others.
                 self.conn.enter(Phase::Answering);
