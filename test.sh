@@ -75,6 +75,8 @@ fi
 if debian_install node nodejs npm && debian_install npm npm && debian_install chromium chromium; then
     step "the JavaScript client"
     (cd clients/js && npm test)
+    step "a program per client"
+    (cd examples/clients && npm ci --no-audit --no-fund --loglevel=error && COMETBOX_BIN="$PWD/../../target/release/cometbox" npm test)
     step "the pages, in Chromium"
     (cd tests/browser && npm ci --no-audit --no-fund --loglevel=error && COMETBOX_BIN="$PWD/../../target/release/cometbox" npm test)
 elif [ "${CI:-}" = true ]; then

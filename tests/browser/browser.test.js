@@ -7,3 +7,4 @@ after(stop)
 // In one process, so that they share a gateway: its plugins are built only once.
 await import('./chat.js')
 await import('./pages.js')
+await import('./streams.js')
