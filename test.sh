@@ -4,7 +4,7 @@
 # they need: the wasm target, and on Debian (as root, or with sudo) a C compiler
 # and make, valgrind, Python's venv, Node.js and Chromium. With CI=true nothing is
 # skipped; without it, what needs one of the last four is, where it is missing and
-# cannot be installed.
+# cannot be installed. Autobahn's suite runs where there is a Python 2.7.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -51,6 +51,13 @@ elif [ "${CI:-}" = true ]; then
 else
     echo "skipped: the count of instructions (no valgrind)"
 fi
+
+step "WebSocket, by Autobahn's suite"
+tests/autobahn/run || {
+    [ $? = 2 ] || exit 1
+    # Debian has no Python 2.7, so that no machine can be asked to have it.
+    echo "skipped: Autobahn's suite"
+}
 
 # A Python without ensurepip makes no environment: on Debian that is a package without a command.
 if debian_install python3 python3 python3-venv \

@@ -30,6 +30,9 @@ use hyper::{
 };
 use std::{borrow::Cow, convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
+/// A WebSocket that sends back what it gets, in `cometbox dev` alone.
+const ECHO: &str = "/-/dev/echo";
+
 /// One request.
 pub(super) async fn serve(
     gateway: Arc<Gateway>,
@@ -131,6 +134,15 @@ async fn answer(
     let route = match ask::plan(gateway, ask) {
         Plan::Route(route) => route,
         Plan::Reply(route, reply) => return First::Reply(route, reply),
+        Plan::Page if ask.path == ECHO && websocket::is_asked(&parts.headers) => {
+            return match websocket::accept_echo(gateway, parts) {
+                Ok((response, session)) => {
+                    conn.upgrade(session);
+                    First::Upgrade(response)
+                }
+                Err(error) => First::Reply("page", Reply::error(&error, ask.format)),
+            };
+        }
         Plan::Page => {
             let reply = match gateway.dev() {
                 Some(dev) => dev.reply(&parts.method, ask.path, ask.format).await,

@@ -42,7 +42,17 @@ const READ_BUFFER_BYTES: usize = 4096;
 const MAX_REASON_BYTES: usize = 123;
 
 /// What goes on once the handshake is through.
-pub(super) struct Session {
+pub(super) enum Session {
+    Mailbox(Reading),
+    /// What comes goes back: shows whether all on the way passes WebSockets,
+    /// and lets a conformance suite look at how they are served.
+    Echo {
+        max_bytes: usize,
+    },
+}
+
+/// A mailbox is read.
+pub(super) struct Reading {
     gateway: Arc<Gateway>,
     app: Arc<HostedApp>,
     mailbox: Box<str>,
@@ -78,15 +88,32 @@ pub(super) fn accept(
         let names = [Format::Json, Format::MsgPack].map(Format::sub_protocol).join(" and ");
         return Err(bad(format!("the sub-protocols here are {names}")));
     };
-    let mut response = create_response(&Request::from_parts(parts.clone(), ()))
-        .map_err(|error| bad(format!("this is no valid WebSocket handshake: {error}")))?;
+    let mut response = handshake(parts)?;
     if offered.is_some() {
         let name = HeaderValue::from_static(format.sub_protocol());
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, name);
     }
     let read = routes::read_ask(app, mailbox, ask);
     let (gateway, app) = (gateway.clone(), app.clone());
-    Ok((response, Session { gateway, app, mailbox: mailbox.into(), format, read }))
+    let reading = Reading { gateway, app, mailbox: mailbox.into(), format, read };
+    Ok((response, Session::Mailbox(reading)))
+}
+
+/// The same for [`Session::Echo`].
+///
+/// # Errors
+/// If it is no valid handshake of version 13.
+pub(super) fn accept_echo(
+    gateway: &Gateway,
+    parts: &Parts,
+) -> Result<(Response<()>, Session), ErrorBody> {
+    let max_bytes = gateway.http().max_body_bytes;
+    Ok((handshake(parts)?, Session::Echo { max_bytes }))
+}
+
+fn handshake(parts: &Parts) -> Result<Response<()>, ErrorBody> {
+    create_response(&Request::from_parts(parts.clone(), ()))
+        .map_err(|error| bad(format!("this is no valid WebSocket handshake: {error}")))
 }
 
 fn bad(message: String) -> ErrorBody {
@@ -96,7 +123,10 @@ fn bad(message: String) -> ErrorBody {
 /// Serves a WebSocket to its end. `before` was read of it already.
 pub(super) async fn serve(session: Session, socket: Socket, before: Bytes, conn: &Conn) {
     conn.enter(Phase::Streaming);
-    let max_bytes = session.gateway.http().max_body_bytes;
+    let max_bytes = match &session {
+        Session::Mailbox(reading) => reading.gateway.http().max_body_bytes,
+        Session::Echo { max_bytes } => *max_bytes,
+    };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
@@ -120,7 +150,11 @@ type Stream = WebSocketStream<Socket>;
 
 impl Session {
     async fn run(self, mut socket: Stream) {
-        let Some(close) = self.talk(&mut socket).await else { return };
+        let close = match &self {
+            Self::Mailbox(reading) => reading.talk(&mut socket).await,
+            Self::Echo { .. } => echo(&mut socket).await,
+        };
+        let Some(close) = close else { return };
         // The closing handshake; if it does not come about, so be it.
         let goodbye = async {
             if socket.close(Some(close)).await.is_ok() {
@@ -129,7 +163,22 @@ impl Session {
         };
         let _ = tokio::time::timeout(LINGER, goodbye).await;
     }
+}
 
+/// With what to close it; none if that has happened.
+async fn echo(socket: &mut Stream) -> Option<CloseFrame> {
+    loop {
+        match socket.next().await? {
+            Ok(message @ (Message::Text(_) | Message::Binary(_))) => {
+                socket.send(message).await.ok()?;
+            }
+            Ok(_) => {}
+            Err(error) => return broken(&error),
+        }
+    }
+}
+
+impl Reading {
     /// With what to close it; none if that has happened.
     async fn talk(&self, socket: &mut Stream) -> Option<CloseFrame> {
         let (key, mut follower) = match self.start().await {
