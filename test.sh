@@ -2,7 +2,7 @@
 # All tests: the Rust workspace, the clients, and the pages in a real browser;
 # and that no operation on the way of a message has become dearer. Installs what
 # they need: the wasm target, and on Debian (as root, or with sudo) a C compiler
-# and make, valgrind, Python's venv, Node.js and Chromium. With CI=true nothing is
+# and make, iproute2, valgrind, Python's venv, Node.js and Chromium. With CI=true nothing is
 # skipped; without it, what needs one of the last four is, where it is missing and
 # cannot be installed. Autobahn's suite runs where there is a Python 2.7.
 set -euo pipefail
@@ -36,6 +36,9 @@ if ! rustup target list --installed 2>/dev/null | grep -q '^wasm32-unknown-unkno
     step "adding the wasm target"
     rustup target add wasm32-unknown-unknown
 fi
+
+# To cut the links of clients; without it, or without root, that is not tested.
+debian_install ip iproute2 || true
 
 step "the workspace: build"
 cargo build --release --locked --workspace

@@ -106,6 +106,11 @@ pub struct HttpConfig {
     /// Most messages in one publish request; more is 413. Default 1000.
     #[serde(deserialize_with = "positive")]
     pub max_batch_items: usize,
+    /// How long a client may be gone without a trace (no answer from its
+    /// system to what it is sent, or to a question after half of that time)
+    /// before its connection ends, in seconds; 0 leaves it to the system, which
+    /// takes hours. Default 60.
+    pub peer_timeout_s: u64,
     /// How often a stream on which nothing happens gets a sign of life, in
     /// seconds; a WebSocket that does not answer one is ended with the next.
     /// Default 15.
@@ -128,6 +133,7 @@ impl Default for HttpConfig {
             body_timeout_s: 30,
             max_connections: 100_000,
             max_batch_items: 1000,
+            peer_timeout_s: 60,
             keep_alive_s: 15,
             shutdown_grace_s: 10,
         }

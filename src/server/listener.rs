@@ -5,7 +5,10 @@ use super::{
     gateway::Gateway,
 };
 use crate::transport::{Code, ErrorBody};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::{
+    net::sockopt,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -22,6 +25,12 @@ const MAX_ADMIN_CONNECTIONS: usize = 32;
 /// Connections over the limit that are told so at a time; others are just
 /// closed.
 const MAX_TURNED_AWAY: usize = 64;
+
+/// Longest `peer_timeout_s`: a day.
+const MAX_PEER_TIMEOUT_S: u64 = 24 * 3600;
+
+/// The system counts the times of its probes in seconds.
+const MIN_PROBE: Duration = Duration::from_secs(1);
 
 /// How long to wait when the system has no descriptor for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -41,8 +50,28 @@ fn connection_limit(gateway: &Gateway) -> usize {
     allowed.saturating_sub(reserved).max(1).min(gateway.http().max_connections)
 }
 
+/// Has the system end connections whose peer has gone without a trace: what it
+/// is sent stays unacknowledged, and so do probes when nothing is sent. Linux
+/// hands these options of a listener on to what it accepts (tcp(7)).
+fn notice_lost_peers(listener: &TcpListener, timeout_s: u64) -> io::Result<()> {
+    if timeout_s == 0 {
+        return Ok(());
+    }
+    let timeout = Duration::from_secs(timeout_s.min(MAX_PEER_TIMEOUT_S));
+    let timeout_ms = u32::try_from(timeout.as_millis()).expect("a day fits");
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, (timeout / 2).max(MIN_PROBE))?;
+    sockopt::set_tcp_keepintvl(listener, (timeout / 8).max(MIN_PROBE))?;
+    // Overrules the number of probes.
+    sockopt::set_tcp_user_timeout(listener, timeout_ms)?;
+    Ok(())
+}
+
 /// Accepts clients and backends for ever; to be dropped.
 pub(super) async fn accept(gateway: Arc<Gateway>, listener: TcpListener) {
+    if let Err(error) = notice_lost_peers(&listener, gateway.http().peer_timeout_s) {
+        tracing::warn!(%error, "clients that vanish will not be noticed: the system refuses");
+    }
     let max_connections = connection_limit(&gateway);
     if max_connections < gateway.http().max_connections {
         tracing::info!(max_connections, "limited by the number of descriptors (ulimit -n)");

@@ -90,10 +90,19 @@ impl Gateway {
         Self::run("dev", &config, FIRST_BUILD)
     }
 
+    /// Serves this configuration at an address of this machine.
+    pub fn start_at(address: &str, config: &str) -> Self {
+        Self::run_at(address, "serve", config, PATIENCE)
+    }
+
     fn run(command: &str, config: &str, patience: Duration) -> Self {
+        Self::run_at("127.0.0.1", command, config, patience)
+    }
+
+    fn run_at(address: &str, command: &str, config: &str, patience: Duration) -> Self {
         let dir = tempfile::tempdir().expect("the test machine has a temp folder");
         let file = dir.path().join("cometbox.toml");
-        let config = format!("listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{config}");
+        let config = format!("listen = \"{address}:0\"\nadmin = \"127.0.0.1:0\"\n{config}");
         std::fs::write(&file, config).expect("fresh folder");
         let mut child = Command::new(BINARY)
             .args([command, "--config"])
