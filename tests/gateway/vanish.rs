@@ -12,6 +12,8 @@ struct Elsewhere {
     name: String,
     /// Addresses: of this side of the wire, and of the other.
     here: String,
+    /// This end of the wire.
+    link: String,
     clients: Vec<Child>,
 }
 
@@ -23,8 +25,8 @@ impl Elsewhere {
         let (near, far) = (format!("cbx{number}n"), format!("cbx{number}f"));
         ip(&format!("netns add {name}"));
         // From here on it is taken down again.
-        let this = Self { name, here, clients: Vec::new() };
-        let name = &this.name;
+        let this = Self { name, here, link: near, clients: Vec::new() };
+        let (name, near) = (&this.name, &this.link);
         ip(&format!("link add {near} type veth peer name {far} netns {name}"));
         ip(&format!("addr add {}/30 dev {near}", this.here));
         ip(&format!("link set {near} up"));
@@ -60,7 +62,11 @@ impl Drop for Elsewhere {
             let _ = client.kill();
             let _ = client.wait();
         }
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+        // The link by itself: the namespace lives on for as long as its system
+        // tries to say goodbye.
+        for what in [["link", "del", &self.link], ["netns", "del", &self.name]] {
+            let _ = Command::new("ip").args(what).status();
+        }
     }
 }
 
