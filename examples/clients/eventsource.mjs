@@ -9,8 +9,10 @@ const opened = await fetch(chat, {
 })
 const { mailbox, key } = await opened.json()
 
-// When the connection breaks it comes again by itself, from the last id it got.
+// When the connection breaks it comes again by itself, from the last id it got. (Only after a
+// refusal, such as a 503 of something on the way, it does not: then make a new one.)
 const events = new EventSource(`${chat}/${mailbox}?key=${key}`)
+events.onerror = ({ message }) => events.readyState == EventSource.CLOSED && console.log(message)
 events.onmessage = ({ data, lastEventId }) => {
   const { from, say } = JSON.parse(data)
   console.log(`${from}: ${say}`)

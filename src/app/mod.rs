@@ -386,12 +386,22 @@ impl App {
     ) -> T {
         let mut fx = Effects { answers: std::mem::take(out), ..Effects::default() };
         let result = call(&mut fx);
-        if !fx.notices.is_empty() && self.run_backlog(now, &mut fx) {
+        if !fx.notices.is_empty() && self.are_notices_left(now, &mut fx) {
             let _core = self.core();
             self.wake_ticker(0);
         }
         *out = fx.answers;
         result
+    }
+
+    /// Runs notices, unless the app is suspect: then they are the ticker's, who
+    /// takes turns for them. Whether some are left.
+    fn are_notices_left(&self, now: Now, fx: &mut Effects) -> bool {
+        if self.is_suspect(now.mono) {
+            self.backlog.lock().append(&mut fx.notices);
+            return true;
+        }
+        self.run_backlog(now, fx)
     }
 
     /// Runs the notices that wait, at most so many as a call may; whether some

@@ -81,6 +81,10 @@ pub struct HttpConfig {
     /// Default 16 KiB.
     #[serde(deserialize_with = "positive")]
     pub max_head_bytes: usize,
+    /// Largest message of a client over a WebSocket, in bytes; more closes it
+    /// (1009). Larger ones can be posted. Default 64 KiB.
+    #[serde(deserialize_with = "positive")]
+    pub max_frame_bytes: usize,
     /// Most headers of a request; more is 431. Default 100.
     #[serde(deserialize_with = "positive")]
     pub max_headers: usize,
@@ -126,6 +130,7 @@ impl Default for HttpConfig {
         Self {
             max_body_bytes: 1 << 20,
             max_head_bytes: 16 << 10,
+            max_frame_bytes: 64 << 10,
             max_headers: 100,
             max_uri_bytes: 8 << 10,
             idle_timeout_s: 75,

@@ -8,7 +8,7 @@ use super::{
     reply::Reply,
     routes::{self, Route},
 };
-use crate::transport::{Format, StreamFormat};
+use crate::transport::Accepted;
 use std::net::IpAddr;
 
 /// The JavaScript client.
@@ -22,10 +22,8 @@ pub struct Ask<'a> {
     pub path: &'a str,
     /// Without the question mark.
     pub query: Option<&'a str>,
-    /// Of the answer: what its `Accept` says.
-    pub format: Format,
-    /// Of a stream, if it says that it wants one.
-    pub stream: Option<StreamFormat>,
+    /// What its `Accept` says.
+    pub accepted: Accepted,
     pub authorization: Option<&'a str>,
     pub content_type: Option<&'a str>,
     /// Of a stream that comes again.
@@ -55,7 +53,10 @@ pub(super) enum Plan<'a> {
 
 pub(super) fn plan<'a>(gateway: &Gateway, ask: &Ask<'a>) -> Plan<'a> {
     if gateway.is_stopping() && !ask.has_begun {
-        return Plan::Reply("none", Reply::error(&errors::shutting_down(), ask.format).closing());
+        return Plan::Reply(
+            "none",
+            Reply::error(&errors::shutting_down(), ask.accepted.format()).closing(),
+        );
     }
     if let Some(reply) = cors::preflight(gateway.cors(), ask) {
         return Plan::Reply("preflight", reply);
@@ -70,7 +71,7 @@ pub(super) fn plan<'a>(gateway: &Gateway, ask: &Ask<'a>) -> Plan<'a> {
     match routes::find(gateway, ask.method, ask.path) {
         Ok(route) => Plan::Route(route),
         Err(none) => {
-            let reply = Reply::error(&none.error, ask.format);
+            let reply = Reply::error(&none.error, ask.accepted.format());
             let reply = match none.allow {
                 Some(allow) => reply.with("allow", allow),
                 None => reply,

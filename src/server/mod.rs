@@ -75,7 +75,7 @@ pub async fn run(gateway: Arc<Gateway>, listeners: Listeners, shutdown: impl Fut
 async fn sweep(gateway: Arc<Gateway>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        gateway.conns.sweep(gateway.http());
+        gateway.conns.sweep(gateway.http(), gateway.is_stopping());
         gateway.front().sweep(gateway.http());
     }
 }

@@ -65,7 +65,7 @@ impl Route<'_> {
     #[must_use]
     pub fn stream(&self, ask: &Ask<'_>) -> Option<StreamFormat> {
         match self.endpoint {
-            Endpoint::Read(_) => ask.stream,
+            Endpoint::Read(_) => ask.accepted.stream(),
             _ => None,
         }
     }
@@ -95,7 +95,7 @@ pub enum Outcome {
 
 impl Outcome {
     fn of(result: Result<Reply, ErrorBody>, ask: &Ask<'_>) -> Self {
-        Self::Reply(result.unwrap_or_else(|error| Reply::error(&error, ask.format)))
+        Self::Reply(result.unwrap_or_else(|error| Reply::error(&error, ask.accepted.format())))
     }
 }
 
@@ -201,7 +201,7 @@ pub fn run_now(
     let app = &route.app;
     match &route.endpoint {
         Endpoint::Read(name) => read(gateway, app, name, ask, conn)
-            .unwrap_or_else(|error| Outcome::Reply(Reply::error(&error, ask.format))),
+            .unwrap_or_else(|error| Outcome::Reply(Reply::error(&error, ask.accepted.format()))),
         Endpoint::Open => Outcome::of(open(app, ask, body), ask),
         Endpoint::Send(name) => Outcome::of(send(app, name, ask, body), ask),
         Endpoint::Confirm(name) => Outcome::of(confirm(app, name, ask), ask),
@@ -241,7 +241,7 @@ fn open(app: &HostedApp, ask: &Ask<'_>, body: &[u8]) -> Result<Reply, ErrorBody>
         .call(|app, now, out| app.open(now, key, &open, out))
         .map_err(|refusal| errors::refusal("", refusal))?;
     let key = transport::encode_key(&key);
-    Ok(Reply::encoded(201, ask.format, |format, out| {
+    Ok(Reply::encoded(201, ask.accepted.format(), |format, out| {
         let reply = opened.reply.as_ref();
         transport::opened(format, &opened.mailbox, &key, opened.cursor, reply, out);
     }))
@@ -294,8 +294,9 @@ pub fn read_ask(app: &HostedApp, name: &str, ask: &Ask<'_>) -> Result<ReadAsk, E
     });
     // What an `EventSource` got last is newer than the URL that it was made for.
     let cursor = match ask.last_event_id {
-        Some(id) => Some(transport::header_cursor("last-event-id", id)?),
-        None => query.last_event_id.or(query.cursor),
+        Some(id) if !id.is_empty() => Some(transport::header_cursor("last-event-id", id)?),
+        // An empty one says that there is none.
+        _ => query.last_event_id.or(query.cursor),
     };
     Ok(ReadAsk { key, cursor, wait_ms })
 }
@@ -320,7 +321,7 @@ fn send(app: &HostedApp, name: &str, ask: &Ask<'_>, body: &[u8]) -> Result<Reply
         .map_err(|refusal| errors::refusal(name, refusal))?;
     Ok(match reply {
         None => Reply::empty(204),
-        Some(reply) => Reply::encoded(200, ask.format, |format, out| {
+        Some(reply) => Reply::encoded(200, ask.accepted.format(), |format, out| {
             transport::reply(format, &reply, out);
         }),
     })
@@ -391,7 +392,9 @@ fn publish_one(app: &HostedApp, item: &Publication) -> Result<PublishResult, Err
 }
 
 fn published(ask: &Ask<'_>, results: &[PublishResult]) -> Reply {
-    Reply::encoded(200, ask.format, |format, out| transport::results(format, results, out))
+    Reply::encoded(200, ask.accepted.format(), |format, out| {
+        transport::results(format, results, out)
+    })
 }
 
 /// The key that a request brings, in its header or in its URL.

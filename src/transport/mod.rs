@@ -34,23 +34,67 @@ pub enum Format {
     MsgPack,
 }
 
-impl Format {
-    /// The format of an answer to a request with this `Accept` header.
+/// What a request's `Accept` header asks for, of what there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accepted {
+    /// An answer that ends.
+    Answer(Format),
+    /// Of a read: one that goes on.
+    Stream(StreamFormat),
+}
+
+impl Accepted {
+    /// The best by quality (RFC 9110, 12.5.1), of several the first. Who does
+    /// not choose gets an answer in JSON.
     #[must_use]
-    pub fn accepted(accept: Option<&str>) -> Self {
+    pub fn of(accept: Option<&str>) -> Self {
+        let mut best = (Self::Answer(Format::Json), 0.0);
         // What those say who do not choose.
-        let Some(accept) = accept.filter(|text| *text != "*/*") else { return Self::Json };
+        let Some(accept) = accept.filter(|text| *text != "*/*") else { return best.0 };
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
-            let name = parts.next().unwrap_or_default();
+            let Some(found) = Self::of_type(parts.next().unwrap_or_default()) else { continue };
             let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
-            if is_msgpack(name) && quality != Some(0.0) {
-                return Self::MsgPack;
+            let quality = quality.unwrap_or(1.0);
+            if quality > best.1 {
+                best = (found, quality);
             }
         }
-        Self::Json
+        best.0
     }
 
+    fn of_type(media_type: &str) -> Option<Self> {
+        if is_msgpack(media_type) {
+            return Some(Self::Answer(Format::MsgPack));
+        }
+        if media_type.eq_ignore_ascii_case(Format::Json.content_type()) {
+            return Some(Self::Answer(Format::Json));
+        }
+        StreamFormat::ALL
+            .into_iter()
+            .find(|format| media_type.eq_ignore_ascii_case(format.content_type()))
+            .map(Self::Stream)
+    }
+
+    /// The format of an answer that ends, also of an error instead of a stream.
+    #[must_use]
+    pub fn format(self) -> Format {
+        match self {
+            Self::Answer(format) => format,
+            Self::Stream(_) => Format::Json,
+        }
+    }
+
+    #[must_use]
+    pub fn stream(self) -> Option<StreamFormat> {
+        match self {
+            Self::Answer(_) => None,
+            Self::Stream(format) => Some(format),
+        }
+    }
+}
+
+impl Format {
     /// The `Content-Type` of an answer.
     #[must_use]
     pub fn content_type(self) -> &'static str {

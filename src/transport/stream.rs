@@ -14,30 +14,12 @@ pub enum StreamFormat {
     Lines,
 }
 
-/// After a stream has broken, an `EventSource` waits so long before it comes
-/// again, in milliseconds.
-const RETRY_MS: u64 = 1000;
-
 /// The same after it was displaced: an `EventSource` that came back at once
 /// would displace the reader that displaced it, and so on. A day.
 const RETRY_DISPLACED_MS: u64 = 24 * 3600 * 1000;
 
 impl StreamFormat {
-    /// The kind of stream that a request with this `Accept` header wants, if it
-    /// names one.
-    #[must_use]
-    pub fn accepted(accept: Option<&str>) -> Option<Self> {
-        // What those say who do not choose.
-        let accept = accept.filter(|text| *text != "*/*")?;
-        let types = accept.split(',').map(|range| range.split(';').next().unwrap_or("").trim());
-        types.filter_map(Self::of_type).next()
-    }
-
-    fn of_type(media_type: &str) -> Option<Self> {
-        [Self::Events, Self::Lines]
-            .into_iter()
-            .find(|format| media_type.eq_ignore_ascii_case(format.content_type()))
-    }
+    pub(super) const ALL: [Self; 2] = [Self::Events, Self::Lines];
 
     /// As metrics call it.
     #[must_use]
@@ -57,10 +39,11 @@ impl StreamFormat {
     }
 
     /// What comes first, at once: it tells the client that the stream is up,
-    /// and that nothing on the way holds it back.
-    pub fn begin(self, position: u64, out: &mut Vec<u8>) {
+    /// and that nothing on the way holds it back. An `EventSource` whose stream
+    /// breaks waits `retry_ms` before it comes again.
+    pub fn begin(self, position: u64, retry_ms: u64, out: &mut Vec<u8>) {
         if self == Self::Events {
-            retry(out, RETRY_MS);
+            retry(out, retry_ms);
         }
         self.keep_alive(position, out);
     }

@@ -333,30 +333,29 @@ fn queries_are_read_strictly() {
 }
 
 #[test]
-fn an_accept_header_chooses_the_format() {
-    for (accept, format) in [
-        (None, Format::Json),
-        (Some("*/*"), Format::Json),
-        (Some("application/msgpack"), Format::MsgPack),
-        (Some("text/html, Application/MsgPack;q=0.9"), Format::MsgPack),
-        (Some("application/msgpack;q=0, application/json"), Format::Json),
+fn an_accept_header_chooses() {
+    let (json, msgpack) = (Accepted::Answer(Format::Json), Accepted::Answer(Format::MsgPack));
+    let stream = Accepted::Stream;
+    for (accept, accepted) in [
+        (None, json),
+        (Some("*/*"), json),
+        (Some("text/html, */*;q=0.8"), json),
+        (Some("application/msgpack"), msgpack),
+        (Some("text/html, Application/MsgPack;q=0.9"), msgpack),
+        (Some("application/msgpack;q=0, application/json"), json),
+        (Some("application/json, application/msgpack"), json),
+        (Some("text/event-stream"), stream(StreamFormat::Events)),
+        (Some("TEXT/Event-Stream;charset=utf-8"), stream(StreamFormat::Events)),
+        (Some("text/event-stream, */*"), stream(StreamFormat::Events)),
+        (Some("application/json;q=0.5, application/x-ndjson"), stream(StreamFormat::Lines)),
+        (Some("application/json, text/event-stream"), json),
+        (Some("text/event-stream;q=0.1, application/json"), json),
+        (Some("text/event-stream;q=0"), json),
+        (Some("text/event-stream;q=high"), stream(StreamFormat::Events)),
+        (Some("text/event-streams"), json),
+        (Some(";,;q=,"), json),
     ] {
-        assert_eq!(Format::accepted(accept), format, "{accept:?}");
-    }
-}
-
-#[test]
-fn an_accept_header_chooses_the_stream() {
-    for (accept, stream) in [
-        (None, None),
-        (Some("*/*"), None),
-        (Some("application/json"), None),
-        (Some("text/event-stream"), Some(StreamFormat::Events)),
-        (Some("TEXT/Event-Stream;charset=utf-8"), Some(StreamFormat::Events)),
-        (Some("application/json, application/x-ndjson"), Some(StreamFormat::Lines)),
-        (Some("text/event-streams"), None),
-    ] {
-        assert_eq!(StreamFormat::accepted(accept), stream, "{accept:?}");
+        assert_eq!(Accepted::of(accept), accepted, "{accept:?}");
     }
 }
 

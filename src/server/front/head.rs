@@ -7,10 +7,7 @@
 //! never disagree about where a request ends. Both stand on httparse.
 
 use super::super::ask::{self, Ask};
-use crate::{
-    config::HttpConfig,
-    transport::{Format, StreamFormat},
-};
+use crate::{config::HttpConfig, transport::Accepted};
 use httparse::{Header, Status};
 use std::{mem::MaybeUninit, net::IpAddr};
 
@@ -170,8 +167,7 @@ impl Request<'_, '_> {
             method: self.method,
             path,
             query,
-            format: Format::accepted(self.known.accept.flatten()),
-            stream: StreamFormat::accepted(self.known.accept.flatten()),
+            accepted: Accepted::of(self.known.accept.flatten()),
             authorization: self.known.authorization.flatten(),
             content_type: self.known.content_type.flatten(),
             last_event_id: None,

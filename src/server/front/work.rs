@@ -168,10 +168,10 @@ fn finish(
         }
         Outcome::Answer(answer) => {
             route.app.requests().read(&answer);
-            Done::Answer(answer, ask.format, grant)
+            Done::Answer(answer, ask.accepted.format(), grant)
         }
         Outcome::Held(mailbox) => {
-            let (app, format) = (route.app.clone(), ask.format);
+            let (app, format) = (route.app.clone(), ask.accepted.format());
             Done::Held(Held { app, mailbox, format, grant, rest: Box::default() })
         }
     }

@@ -195,12 +195,14 @@ impl Conns {
         }
     }
 
-    /// Ends the connections that are over their time.
-    pub(in super::super) fn sweep(&self, http: &HttpConfig) {
+    /// Ends the connections that are over their time; on the way down nobody
+    /// waits for those who do not read.
+    pub(in super::super) fn sweep(&self, http: &HttpConfig, is_stopping: bool) {
         let now = self.clock.coarse_ms();
         for (_, conn) in &*self.all.lock() {
             let (phase, since) = conn.phase_since();
             let limit_s = match phase {
+                Phase::Stalled if is_stopping => 0,
                 Phase::Idle | Phase::Answering | Phase::Stalled => http.idle_timeout_s,
                 Phase::Head => http.head_timeout_s,
                 Phase::Busy | Phase::Streaming => continue,

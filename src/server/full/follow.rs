@@ -18,6 +18,10 @@ use std::{
     task::{Context, Poll},
 };
 
+/// Least time before a client whose stream broke comes again, and how much more
+/// it may be, in milliseconds.
+const RETRY_MS: u64 = 1000;
+
 /// A reader that stays.
 pub(super) struct Follower {
     gateway: Arc<Gateway>,
@@ -87,6 +91,12 @@ impl Follower {
     /// What it was handed so far.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// How long its client should wait before it comes again: another time for
+    /// each, so that after a restart they do not come all at once.
+    pub fn retry_ms(&self) -> u64 {
+        RETRY_MS + self.read.conn().0 % RETRY_MS
     }
 
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::{CorsConfig, HttpConfig},
-    transport::{Code, ErrorBody, Format, StreamFormat},
+    transport::{Accepted, Code, ErrorBody, Format, StreamFormat},
 };
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
@@ -106,8 +106,7 @@ fn ask<'a>(
         method: parts.method.as_str(),
         path: parts.uri.path(),
         query: parts.uri.query(),
-        format: Format::accepted(text(header::ACCEPT)),
-        stream: StreamFormat::accepted(text(header::ACCEPT)),
+        accepted: Accepted::of(text(header::ACCEPT)),
         authorization: text(header::AUTHORIZATION),
         content_type: text(header::CONTENT_TYPE),
         last_event_id: parts.headers.get("last-event-id").and_then(|id| ask::text(id.as_bytes())),
@@ -129,7 +128,7 @@ async fn answer(
 ) -> First {
     let config = gateway.http();
     if let Err(error) = check_head(config, parts) {
-        return First::Reply("none", Reply::error(&error, ask.format).closing());
+        return First::Reply("none", Reply::error(&error, ask.accepted.format()).closing());
     }
     let route = match ask::plan(gateway, ask) {
         Plan::Route(route) => route,
@@ -140,40 +139,38 @@ async fn answer(
                     conn.upgrade(session);
                     First::Upgrade(response)
                 }
-                Err(error) => First::Reply("page", Reply::error(&error, ask.format)),
+                Err(reply) => First::Reply("page", reply),
             };
         }
         Plan::Page => {
             let reply = match gateway.dev() {
-                Some(dev) => dev.reply(&parts.method, ask.path, ask.format).await,
+                Some(dev) => dev.reply(&parts.method, ask.path, ask.accepted.format()).await,
                 None => Reply::empty(404),
             };
             return First::Reply("page", reply);
         }
     };
     if let Endpoint::Read(name) = &route.endpoint {
+        let app = &route.app;
         let stays = match route.stream(ask) {
             _ if websocket::is_asked(&parts.headers) => {
-                Some(websocket(gateway, conn, &route.app, name, ask, parts))
+                Some(websocket(gateway, conn, app, name, ask, parts))
             }
-            Some(format) => Some(stream(gateway, &route.app, name, ask, format).await),
+            Some(format) => Some(stream(gateway, app, name, ask, &body, format).await),
             None => None,
         };
-        match stays {
-            Some(Ok(first)) => return first,
-            Some(Err(error)) => {
-                let reply = Reply::error(&error, ask.format);
-                route.app.requests().reply(&route.endpoint, reply.status);
-                return First::Done(reply);
-            }
-            None => {}
+        if let Some(first) = stays {
+            return first.unwrap_or_else(|reply| {
+                app.requests().reply(&route.endpoint, reply.status);
+                First::Done(reply)
+            });
         }
     }
     let body = if route.takes_body() {
         match collect(config, body).await {
             Ok(body) => body,
             Err(error) => {
-                let reply = Reply::error(&error, ask.format).closing();
+                let reply = Reply::error(&error, ask.accepted.format()).closing();
                 route.app.requests().reply(&route.endpoint, reply.status);
                 return First::Done(reply);
             }
@@ -189,11 +186,20 @@ async fn stream(
     app: &Arc<HostedApp>,
     name: &str,
     ask: &Ask<'_>,
+    body: &Incoming,
     format: StreamFormat,
-) -> Result<First, ErrorBody> {
-    let ReadAsk { key, cursor, .. } = routes::read_ask(app, name, ask)?;
+) -> Result<First, Reply> {
+    let refuse = |error: &ErrorBody| Reply::error(error, Format::Json);
+    if !body.is_end_stream() {
+        // Behind bytes that nobody reads a hang-up would not be noticed.
+        let error = ErrorBody::new(Code::BadRequest, "a read has no body");
+        return Err(refuse(&error).closing());
+    }
+    let ReadAsk { key, cursor, .. } =
+        routes::read_ask(app, name, ask).map_err(|error| refuse(&error))?;
     let _turn = app.turn().await;
-    let follower = Follower::start(gateway, app, name, key, cursor)?;
+    let follower =
+        Follower::start(gateway, app, name, key, cursor).map_err(|error| refuse(&error))?;
     app.requests().stream(format.name(), 200);
     Ok(First::Stream(follower, format))
 }
@@ -205,7 +211,7 @@ fn websocket(
     name: &str,
     ask: &Ask<'_>,
     parts: &Parts,
-) -> Result<First, ErrorBody> {
+) -> Result<First, Reply> {
     let (response, session) = websocket::accept(gateway, app, name, ask, parts)?;
     app.requests().stream("websocket", 101);
     conn.upgrade(session);
@@ -227,11 +233,11 @@ async fn run(gateway: &Gateway, route: &Route<'_>, ask: &Ask<'_>, body: &[u8]) -
     let reply = match routes::run(gateway, route, ask, body, read.conn()).await {
         Outcome::Held(mailbox) => {
             read.held_by(mailbox);
-            return First::Held(read, ask.format);
+            return First::Held(read, ask.accepted.format());
         }
         Outcome::Answer(answer) => {
             route.app.requests().read(&answer);
-            Reply::answer(&answer, ask.format)
+            Reply::answer(&answer, ask.accepted.format())
         }
         Outcome::Reply(reply) => {
             route.app.requests().reply(&route.endpoint, reply.status);

@@ -47,7 +47,7 @@ impl Stream {
         let position = self.follower.position();
         if self.phase == At::Beginning {
             self.phase = At::Middle;
-            self.format.begin(position, &mut out);
+            self.format.begin(position, self.follower.retry_ms(), &mut out);
             return Poll::Ready(Some(out));
         }
         if self.phase == At::End {

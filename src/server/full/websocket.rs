@@ -11,11 +11,13 @@ use super::{
         errors,
         gateway::Gateway,
         hosted::HostedApp,
+        reply::Reply,
         routes::{self, Endpoint, ReadAsk},
     },
     LINGER,
     conn::{Conn, Phase, Socket},
     follow::{Follower, Next},
+    linger,
 };
 use crate::{
     core::{Batch, Key, Payload},
@@ -24,7 +26,8 @@ use crate::{
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -35,11 +38,21 @@ use tokio_tungstenite::{
     },
 };
 
+/// A client that sends without end gives others their turn after so many
+/// messages.
+const MESSAGES_PER_TURN: usize = 32;
+
+/// Of the protocol that there is (RFC 6455, 4.1).
+const VERSION: &str = "13";
+
 /// Kept per connection to read into, in bytes: what clients send is small.
 const READ_BUFFER_BYTES: usize = 4096;
 
 /// Longest reason of a close frame, in bytes (RFC 6455, 5.5: 125 with the code).
 const MAX_REASON_BYTES: usize = 123;
+
+/// It does not answer any more: 4000 and the status of a time-out.
+const GONE: CloseCode = CloseCode::Library(4408);
 
 /// What goes on once the handshake is through.
 pub(super) enum Session {
@@ -78,18 +91,20 @@ pub(super) fn accept(
     mailbox: &str,
     ask: &Ask<'_>,
     parts: &Parts,
-) -> Result<(Response<()>, Session), ErrorBody> {
-    let offered = parts.headers.get(header::SEC_WEBSOCKET_PROTOCOL);
-    let format = match offered.map(|offered| offered.to_str().unwrap_or_default()) {
-        None => Some(Format::Json),
-        Some(offered) => Format::of_sub_protocols(offered),
+) -> Result<(Response<()>, Session), Reply> {
+    let mut offered = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().peekable();
+    let is_offered = offered.peek().is_some();
+    let mut offered = offered.filter_map(|names| names.to_str().ok());
+    let format = match is_offered {
+        false => Some(Format::Json),
+        true => offered.find_map(Format::of_sub_protocols),
     };
     let Some(format) = format else {
         let names = [Format::Json, Format::MsgPack].map(Format::sub_protocol).join(" and ");
         return Err(bad(format!("the sub-protocols here are {names}")));
     };
     let mut response = handshake(parts)?;
-    if offered.is_some() {
+    if is_offered {
         let name = HeaderValue::from_static(format.sub_protocol());
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, name);
     }
@@ -106,25 +121,32 @@ pub(super) fn accept(
 pub(super) fn accept_echo(
     gateway: &Gateway,
     parts: &Parts,
-) -> Result<(Response<()>, Session), ErrorBody> {
+) -> Result<(Response<()>, Session), Reply> {
     let max_bytes = gateway.http().max_body_bytes;
     Ok((handshake(parts)?, Session::Echo { max_bytes }))
 }
 
-fn handshake(parts: &Parts) -> Result<Response<()>, ErrorBody> {
+fn handshake(parts: &Parts) -> Result<Response<()>, Reply> {
+    let version = parts.headers.get(header::SEC_WEBSOCKET_VERSION);
+    if version.is_some_and(|version| version != VERSION) {
+        // RFC 6455, 4.4.
+        let message = format!("the version of WebSocket here is {VERSION}");
+        let reply = Reply::error(&ErrorBody::new(Code::UpgradeRequired, message), Format::Json);
+        return Err(reply.with("upgrade", "websocket").with("sec-websocket-version", VERSION));
+    }
     create_response(&Request::from_parts(parts.clone(), ()))
         .map_err(|error| bad(format!("this is no valid WebSocket handshake: {error}")))
 }
 
-fn bad(message: String) -> ErrorBody {
-    ErrorBody::new(Code::BadRequest, message)
+fn bad(message: String) -> Reply {
+    Reply::error(&ErrorBody::new(Code::BadRequest, message), Format::Json)
 }
 
 /// Serves a WebSocket to its end. `before` was read of it already.
 pub(super) async fn serve(session: Session, socket: Socket, before: Bytes, conn: &Conn) {
     conn.enter(Phase::Streaming);
     let max_bytes = match &session {
-        Session::Mailbox(reading) => reading.gateway.http().max_body_bytes,
+        Session::Mailbox(reading) => reading.gateway.http().max_frame_bytes,
         Session::Echo { max_bytes } => *max_bytes,
     };
     let config = WebSocketConfig::default()
@@ -157,11 +179,15 @@ impl Session {
         let Some(close) = close else { return };
         // The closing handshake; if it does not come about, so be it.
         let goodbye = async {
-            if socket.close(Some(close)).await.is_ok() {
-                while let Some(Ok(_)) = socket.next().await {}
-            }
+            socket.close(Some(close)).await?;
+            while socket.next().await.transpose()?.is_some() {}
+            Ok::<_, Error>(())
         };
-        let _ = tokio::time::timeout(LINGER, goodbye).await;
+        if tokio::time::timeout(LINGER, goodbye).await.is_ok_and(|done| done.is_err()) {
+            // It broke the rules, so that nothing more is read; but its close
+            // frame would be destroyed by what it still sends.
+            linger(socket.into_inner().into_tcp(), usize::MAX).await;
+        }
     }
 }
 
@@ -172,7 +198,8 @@ async fn echo(socket: &mut Stream) -> Option<CloseFrame> {
             Ok(message @ (Message::Text(_) | Message::Binary(_))) => {
                 socket.send(message).await.ok()?;
             }
-            Ok(_) => {}
+            // Nothing is read before the answer to a ping has gone.
+            Ok(_) => socket.flush().await.ok()?,
             Err(error) => return broken(&error),
         }
     }
@@ -183,19 +210,36 @@ impl Reading {
     async fn talk(&self, socket: &mut Stream) -> Option<CloseFrame> {
         let (key, mut follower) = match self.start().await {
             Ok(started) => started,
-            Err(why) => return Some(close_frame(&why)),
+            Err(why) => {
+                self.app.requests().stream("websocket", why.code.status());
+                return Some(close_frame(&why));
+            }
         };
         // At once, so that the client knows where it is and that it gets through.
         let mut out = Vec::new();
         let position = follower.position();
         transport::batch(self.format, &empty(position), &mut out);
         socket.send(self.message(out)).await.ok()?;
+        let period = Duration::from_secs(self.gateway.http().keep_alive_s);
+        let mut pings = interval_at(Instant::now() + period, period);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Since the last ping.
         let mut was_heard = true;
+        let mut messages = 0_usize;
         loop {
             tokio::select! {
+                _ = pings.tick() => {
+                    if !std::mem::take(&mut was_heard) {
+                        return Some(frame(GONE, "no answer to a ping"));
+                    }
+                    socket.send(Message::Ping(Bytes::new())).await.ok()?;
+                }
                 message = socket.next() => {
                     was_heard = true;
+                    messages += 1;
+                    if messages.is_multiple_of(MESSAGES_PER_TURN) {
+                        tokio::task::yield_now().await;
+                    }
                     let answer = match message? {
                         Ok(Message::Text(text)) if self.format == Format::Json => {
                             self.hear(key, text.as_bytes()).await
@@ -208,8 +252,12 @@ impl Reading {
                             let reason = format!("this sub-protocol has {kind} messages");
                             return Some(frame(CloseCode::Unsupported, &reason));
                         }
-                        // Pings and a close are answered by the library.
-                        Ok(_) => None,
+                        // Pings and a close are answered by the library, which
+                        // keeps the answers: nothing is read before they have gone.
+                        Ok(_) => {
+                            socket.flush().await.ok()?;
+                            None
+                        }
                         Err(error) => return broken(&error),
                     };
                     if let Some(answer) = answer {
@@ -223,12 +271,7 @@ impl Reading {
                             transport::batch(self.format, &batch, &mut out);
                             self.message(out)
                         }
-                        Next::Quiet if std::mem::take(&mut was_heard) => {
-                            Message::Ping(Bytes::new())
-                        }
-                        // It has answered nothing, for as long as it takes to
-                        // be asked again.
-                        Next::Quiet => return None,
+                        Next::Quiet => continue,
                         Next::End(why) => return Some(close_frame(&why)),
                     };
                     socket.send(message).await.ok()?;

@@ -89,7 +89,7 @@ impl Reader {
             Way::Events => {
                 let accept = [("accept", "text/event-stream")];
                 let mut stream = Stream::open(gateway.client(), &path, &accept);
-                assert_eq!(stream.until("\n\n").as_deref(), Some("retry: 1000\n:"));
+                assert!(stream.until("\n\n").is_some_and(|first| first.starts_with("retry: ")));
                 Self::Events(stream)
             }
             Way::Lines => {
@@ -129,6 +129,13 @@ impl Reader {
                         Ok(value) => drop(batch(&value, got)),
                         Err(close) => {
                             let (code, _) = close.reason.split_once(':').expect("code: text");
+                            let number = match code {
+                                "displaced" => 4409,
+                                "closed" => 4410,
+                                "shutting_down" => 1012,
+                                other => panic!("what is {other}?"),
+                            };
+                            assert_eq!(u16::from(close.code), number);
                             return Got::End(code.to_owned());
                         }
                     }

@@ -1,7 +1,10 @@
 //! Server-sent events and lines, byte by byte.
 
-use super::start;
-use crate::support::Stream;
+use super::{
+    reader::{Got, Reader, Way},
+    start,
+};
+use crate::support::{Gateway, Stream, lab};
 
 const EVENTS: [(&str, &str); 1] = [("accept", "text/event-stream")];
 const LINES: [(&str, &str); 1] = [("accept", "application/x-ndjson")];
@@ -24,8 +27,11 @@ fn events_are_what_an_event_source_reads() {
     ] {
         assert_eq!(stream.head.header(name), Some(value));
     }
+    let first = stream.until("\n\n").expect("it begins at once");
+    let retry_ms = first.strip_prefix("retry: ").and_then(|rest| rest.strip_suffix("\n:"));
+    let retry_ms: u64 = retry_ms.expect("when to come again").parse().expect("a number");
+    assert!((1000..2000).contains(&retry_ms));
     for expected in [
-        "retry: 1000\n:",
         "id: 1\nevent: lost\ndata: {\"cursor\":1,\"lost\":1}",
         "id: 2\ndata: \"two\"",
         "id: 3\ndata: { \"three\":  3 }",
@@ -116,50 +122,104 @@ fn a_quiet_stream_shows_that_it_lives() {
     let gateway = start("keep_alive_s = 1", "detach_grace_ms = 1");
     let mut backend = gateway.client();
     let key = backend.open("ann");
-    for (headers, end, first, later) in
-        [(EVENTS, "\n\n", "retry: 1000\n:", ":"), (LINES, "\n", "{\"cursor\":0}", "{\"cursor\":0}")]
-    {
+    for (headers, end, sign) in [(EVENTS, "\n\n", ":"), (LINES, "\n", "{\"cursor\":0}")] {
         let path = format!("/lab/mailboxes/ann?key={key}");
         let mut stream = Stream::open(gateway.client(), &path, &headers);
-        for expected in [first, later, later] {
-            assert_eq!(stream.until(end).as_deref(), Some(expected));
+        stream.until(end);
+        for _ in 0..2 {
+            assert_eq!(stream.until(end).as_deref(), Some(sign));
         }
     }
 }
 
 #[test]
-fn a_reader_that_does_not_drain_its_socket_is_bounded_and_ended() {
-    const MESSAGE_BYTES: usize = 32 << 10;
-    const MESSAGES: u64 = 400;
-    let gateway = start("idle_timeout_s = 1, keep_alive_s = 1", "mailbox_bytes = 1_000_000");
+fn a_stream_is_answered_like_other_requests() {
+    let cors = "cors = { origins = [\"https://a.example\"] }";
+    let gateway = Gateway::start(&format!("{cors}\n{}", lab("")));
     let mut backend = gateway.client();
     let key = backend.open("ann");
     let path = format!("/lab/mailboxes/ann?key={key}");
-    let mut stream = Stream::open(gateway.client(), &path, &EVENTS);
+    let headers = [("accept", "text/event-stream"), ("origin", "https://a.example")];
+    let stream = Stream::open(gateway.client(), &path, &headers);
+    let granted = stream.head.header("access-control-allow-origin");
+    assert_eq!(granted, Some("https://a.example"));
+    // Nobody would read what comes with it.
+    let with_body = gateway.client().request("GET", &path, &EVENTS, b"x");
+    assert_eq!((with_body.status, with_body.code().as_str()), (400, "bad_request"));
+    // An empty id is none.
+    let again = Stream::open(gateway.client(), &path, &[EVENTS[0], ("last-event-id", "")]);
+    assert_eq!(again.head.status, 200);
+}
+
+#[test]
+fn what_is_sent_behind_a_stream_is_served_after_it() {
+    let gateway = start("", "");
+    let mut backend = gateway.client();
+    let key = backend.open("ann");
+    let path = format!("/lab/mailboxes/ann?key={key}");
+    let mut client = gateway.client();
+    let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n");
+    assert!(client.send_raw(format!("{head}GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()));
+    assert_eq!(client.receive().expect("a head").status, 200);
+    gateway.until_held(1);
+    assert_eq!(backend.request("DELETE", &path, &[], b"").status, 204);
+    while client.chunk().is_some() {}
+    assert_eq!(client.receive().expect("the next answer").status, 404);
+}
+
+/// Reads nothing, while so much comes that no socket takes it.
+fn stall(gateway: &Gateway, way: Way) -> Reader {
+    let mut backend = gateway.client();
+    let key = backend.open("ann");
+    let reader = Reader::start(gateway, way, &key, 0);
     let data = format!("\"{}\"", "x".repeat(MESSAGE_BYTES));
     for _ in 0..MESSAGES {
         backend.publish_to("ann", &data);
     }
-    // It is ended, as is the backend's silent connection.
+    reader
+}
+
+const MESSAGE_BYTES: usize = 32 << 10;
+const MESSAGES: usize = 100;
+
+#[test]
+fn who_does_not_read_is_bounded_and_ended() {
+    for way in [Way::Events, Way::Lines, Way::WebSocket] {
+        let gateway = start("idle_timeout_s = 1", "");
+        let _reader = stall(&gateway, way);
+        // It is ended, as is the backend's silent connection.
+        gateway.until("cometbox_connections", 0);
+        let handed_out = gateway.metric("cometbox_messages_handed_out_total{app=\"lab\"}");
+        // What it was sent and did not take: the sockets' buffers, and one answer.
+        let in_flight_bytes = usize::try_from(handed_out).expect("a few") * MESSAGE_BYTES;
+        assert!(in_flight_bytes < 1 << 20, "{way:?}: {handed_out} messages");
+    }
+}
+
+#[test]
+fn nobody_waits_on_the_way_down_for_who_does_not_read() {
+    for way in [Way::Events, Way::Lines, Way::WebSocket] {
+        let mut gateway = start("shutdown_grace_s = 600", "");
+        let _reader = stall(&gateway, way);
+        gateway.signal("TERM");
+        assert!(gateway.wait().success(), "{way:?}");
+    }
+}
+
+#[test]
+fn what_a_slow_reader_missed_is_there_or_told() {
+    let gateway = start("idle_timeout_s = 1", "mailbox_bytes = 1_000_000");
+    let reader = stall(&gateway, Way::Events);
     gateway.until("cometbox_connections", 0);
-    let handed_out = gateway.metric("cometbox_messages_handed_out_total{app=\"lab\"}");
-    assert!(handed_out > 0);
-    // What it was sent without taking it: the sockets' buffers, and ours.
-    let in_flight_bytes = handed_out as usize * MESSAGE_BYTES;
-    assert!(in_flight_bytes < 1 << 20, "{handed_out} messages");
-    // What came through is in order; what did not is there for who comes next,
-    // or told as lost.
-    stream.until("\n\n");
+    let Reader::Events(mut stream) = reader else { unreachable!("it was asked for") };
     let mut last = 0;
     while let Some(event) = stream.event() {
         last = event.lines().next().and_then(|id| id[4..].parse().ok()).expect("an id");
     }
-    let path = format!("{path}&cursor={last}");
-    let mut again = Stream::open(gateway.client(), &path, &EVENTS);
-    again.until("\n\n");
-    let lost = again.event().expect("some were lost");
-    let lost = lost.split("\"lost\":").nth(1).expect("how many").trim_end_matches('}');
-    let lost: u64 = lost.parse().expect("a number");
-    let first = again.event().expect("the others are there");
-    assert!(first.starts_with(&format!("id: {}\n", last + lost + 1)), "{last} + {lost}");
+    let key = stream.path().split("key=").nth(1).and_then(|rest| rest.split('&').next());
+    let key = key.expect("it has one").to_owned();
+    let mut again = Reader::start_with_messages(&gateway, Way::Lines, &key, last);
+    let Got::Lost(lost) = again.next() else { panic!("more than a mailbox holds went by") };
+    let Got::Message(first, _) = again.next() else { panic!("the others are there") };
+    assert_eq!(first, last + lost + 1);
 }

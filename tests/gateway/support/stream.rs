@@ -5,6 +5,7 @@ use super::{Client, Response};
 /// An answer that goes on.
 pub struct Stream {
     client: Client,
+    path: String,
     pub head: Response,
     /// What came and was not looked at yet.
     came: String,
@@ -15,7 +16,12 @@ impl Stream {
     pub fn open(mut client: Client, path: &str, headers: &[(&str, &str)]) -> Self {
         client.send("GET", path, headers, b"");
         let head = client.receive().expect("a stream has a head");
-        Self { client, head, came: String::new() }
+        Self { client, path: path.to_owned(), head, came: String::new() }
+    }
+
+    /// What was asked for.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// What came up to the first `end`, and without it; none if the stream has
