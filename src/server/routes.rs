@@ -121,19 +121,13 @@ pub fn is_ours(path: &str) -> bool {
 /// # Errors
 /// If there is no such app, path or method, or the mailbox's name is none.
 pub fn find<'a>(gateway: &Gateway, method: &str, path: &'a str) -> Result<Route<'a>, NoRoute> {
-    let mut parts = path.strip_prefix('/').unwrap_or(path).split('/');
-    let app = parts.next().unwrap_or_default();
-    let place = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some("mailboxes"), None, ..) => Place::Mailboxes,
-        (Some("mailboxes"), Some(name), None, _) => Place::Mailbox(name),
-        (Some("mailboxes"), Some(name), Some("confirm"), None) => Place::Confirm(name),
-        (Some("publish"), None, ..) => Place::Publish,
-        _ => {
-            let message = "there is nothing at this path; the gateway has /{app}/mailboxes, \
-                           /{app}/mailboxes/{name}, /{app}/mailboxes/{name}/confirm and \
-                           /{app}/publish";
-            return Err(NoRoute::new(Code::NotFound, message));
-        }
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let (app, rest) = transport::split_once(path, b'/').unwrap_or((path, ""));
+    let Some(place) = Place::of(rest) else {
+        let message = "there is nothing at this path; the gateway has /{app}/mailboxes, \
+                       /{app}/mailboxes/{name}, /{app}/mailboxes/{name}/confirm and \
+                       /{app}/publish";
+        return Err(NoRoute::new(Code::NotFound, message));
     };
     let Some(app) = gateway.app(app) else {
         return Err(NoRoute::new(Code::NotFound, format!("no app {app:?} here")));
@@ -168,6 +162,22 @@ enum Place<'a> {
     /// The same.
     Confirm(&'a str),
     Publish,
+}
+
+impl<'a> Place<'a> {
+    /// Of what follows the app's name in a path.
+    fn of(path: &'a str) -> Option<Self> {
+        match transport::split_once(path, b'/') {
+            None if path == "mailboxes" => Some(Self::Mailboxes),
+            None if path == "publish" => Some(Self::Publish),
+            Some(("mailboxes", rest)) => match transport::split_once(rest, b'/') {
+                None => Some(Self::Mailbox(rest)),
+                Some((name, "confirm")) => Some(Self::Confirm(name)),
+                Some(_) => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 impl NoRoute {

@@ -23,6 +23,7 @@ pub use payload::decode_body;
 pub use publish::{Publication, decode_publish};
 pub use query::{
     KeyText, ReadQuery, bearer, decode_key, encode_key, header_cursor, key_query, read_query,
+    split_once,
 };
 pub use stream::StreamFormat;
 

@@ -7,7 +7,10 @@
 //! never disagree about where a request ends. Both stand on httparse.
 
 use super::super::ask::{self, Ask};
-use crate::{config::HttpConfig, transport::Accepted};
+use crate::{
+    config::HttpConfig,
+    transport::{self, Accepted},
+};
 use httparse::{Header, Status};
 use std::{mem::MaybeUninit, net::IpAddr};
 
@@ -88,48 +91,58 @@ pub fn frame<'h, 'b>(
 }
 
 /// A path and perhaps a query, of characters that every reader of URLs takes as
-/// they are (RFC 3986, 3.3 and 3.4).
+/// they are.
 fn is_plain_target(target: &str) -> bool {
-    let is_plain = |byte: u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'/' | b'?' | b':' | b'@')
-            || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',')
-            || matches!(byte, b';' | b'=')
-    };
-    target.starts_with('/') && target.bytes().all(is_plain)
+    target.starts_with('/') && target.bytes().all(|byte| PLAIN[usize::from(byte)])
 }
+
+/// The characters of paths and queries (RFC 3986, 3.3 and 3.4). A table, since
+/// every request has dozens of them.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < plain.len() {
+        plain[byte] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b'%' | b'/' | b'?' | b':' | b'@')
+            || matches!(byte as u8, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',')
+            || matches!(byte as u8, b';' | b'=');
+        byte += 1;
+    }
+    plain
+};
 
 impl<'b> Known<'b> {
     /// None: one of them is not for this reader.
     fn of(headers: &[Header<'b>]) -> Option<Self> {
         let mut known = Self::default();
         for Header { name, value } in headers {
-            let is = |other: &str| name.eq_ignore_ascii_case(other);
+            // Mostly they are written as here.
+            let is = |other: &str| *name == other || name.eq_ignore_ascii_case(other);
             let first = |slot: &mut First<'b>| {
                 slot.get_or_insert_with(|| ask::text(value));
             };
             // By length first: most names differ in it.
             match name.len() {
-                6 if is("accept") => first(&mut known.accept),
-                6 if is("origin") => first(&mut known.origin),
-                10 if is("connection") && !value.eq_ignore_ascii_case(b"keep-alive") => {
+                6 if is("Accept") => first(&mut known.accept),
+                6 if is("Origin") => first(&mut known.origin),
+                10 if is("Connection") && !value.eq_ignore_ascii_case(b"keep-alive") => {
                     return None;
                 }
-                12 if is("content-type") => first(&mut known.content_type),
+                12 if is("Content-Type") => first(&mut known.content_type),
                 // Of a stream.
-                13 if is("last-event-id") => return None,
-                13 if is("authorization") => first(&mut known.authorization),
-                14 if is("content-length") => {
+                13 if is("Last-Event-ID") => return None,
+                13 if is("Authorization") => first(&mut known.authorization),
+                14 if is("Content-Length") => {
                     let digits = Some(*value).filter(|_| known.content_length.is_none())?;
                     known.content_length = Some(number(digits)?);
                 }
-                29 if is("access-control-request-method") => known.preflight_method = true,
-                30 if is("access-control-request-headers") => first(&mut known.preflight_headers),
-                6 if is("expect") => return None,
-                7 if is("upgrade") || is("trailer") => return None,
-                14 if is("http2-settings") => return None,
-                16 if is("proxy-connection") => return None,
-                17 if is("transfer-encoding") => return None,
+                29 if is("Access-Control-Request-Method") => known.preflight_method = true,
+                30 if is("Access-Control-Request-Headers") => first(&mut known.preflight_headers),
+                6 if is("Expect") => return None,
+                7 if is("Upgrade") || is("Trailer") => return None,
+                14 if is("HTTP2-Settings") => return None,
+                16 if is("Proxy-Connection") => return None,
+                17 if is("Transfer-Encoding") => return None,
                 _ => {}
             }
         }
@@ -159,7 +172,7 @@ impl Request<'_, '_> {
         headers: &'a (dyn Fn() -> Vec<(String, String)> + Send + Sync),
         peer: IpAddr,
     ) -> Ask<'a> {
-        let (path, query) = match self.target.split_once('?') {
+        let (path, query) = match transport::split_once(self.target, b'?') {
             Some((path, query)) => (path, Some(query)),
             None => (self.target, None),
         };
