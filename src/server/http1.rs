@@ -18,11 +18,16 @@ use std::{
 
 /// Appends a reply.
 pub(super) fn reply(out: &mut Vec<u8>, reply: &Reply, cors: &CorsConfig, grant: Option<Grant>) {
-    status_line(out, reply.status);
-    if let Some(content_type) = reply.content_type {
-        header(out, "content-type", content_type);
+    match (reply.status, reply.content_type, reply.cache_control) {
+        (200, Some("application/json"), "no-store") => out.extend_from_slice(JSON_OK),
+        (status, content_type, cache_control) => {
+            status_line(out, status);
+            if let Some(content_type) = content_type {
+                header(out, "content-type", content_type);
+            }
+            header(out, "cache-control", cache_control);
+        }
     }
-    header(out, "cache-control", reply.cache_control);
     for (name, value) in &reply.headers {
         // A value that is none can only be an echo of a client's.
         if value.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
@@ -55,8 +60,8 @@ pub(super) fn answer(
     body.clear();
     transport::batch(format, batch, body);
     out.extend_from_slice(match format {
-        Format::Json => JSON_BATCH,
-        Format::MsgPack => MSGPACK_BATCH,
+        Format::Json => JSON_OK,
+        Format::MsgPack => MSGPACK_OK,
     });
     if let Some(grant) = grant {
         cors::headers(cors, grant).for_each(|(name, value)| header(out, name, value));
@@ -66,9 +71,9 @@ pub(super) fn answer(
 }
 
 /// The beginning of nearly every answer, in one piece.
-const JSON_BATCH: &[u8] =
+const JSON_OK: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: no-store\r\n";
-const MSGPACK_BATCH: &[u8] =
+const MSGPACK_OK: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/msgpack\r\ncache-control: no-store\r\n";
 
 /// RFC 9110, 15.3.5 and 15.4.5: these end with their head.
@@ -143,6 +148,12 @@ mod tests {
         let grant = cors::grant(&cors, Some("https://a.example"));
         for (it, grant, expected) in [
             (Reply::empty(204), None, "HTTP/1.1 204 No Content|cache-control: no-store||"),
+            (
+                Reply::encoded(200, Format::Json, |_, out| out.extend_from_slice(b"{}")),
+                None,
+                "HTTP/1.1 200 OK|content-type: application/json|cache-control: no-store|\
+                 content-length: 2||{}",
+            ),
             (
                 Reply::content("text/plain", &b"hi"[..]).closing(),
                 None,

@@ -5,7 +5,8 @@ use crate::core::{Batch, Kind, Message, Name, Payload, SendReport};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 
-/// Writes maps, arrays and values in one of the formats.
+/// Writes maps, arrays and values in one of the formats. Inlined, so that what
+/// is known of a key (all of it, mostly) is known to what writes it.
 ///
 /// The caller announces how many entries a map or array has (MessagePack wants
 /// to know) and ends it (JSON wants to know).
@@ -19,11 +20,13 @@ const VEC: &str = "writing into a Vec does not fail";
 
 impl<'a> Encoder<'a> {
     /// Appends to `out`.
+    #[inline]
     pub fn new(format: Format, out: &'a mut Vec<u8>) -> Self {
         Self { format, out }
     }
 
     /// Starts a map of so many entries.
+    #[inline]
     pub fn map(&mut self, entries: usize) {
         match self.format {
             Format::Json => self.out.push(b'{'),
@@ -31,6 +34,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    #[inline]
     pub fn end_map(&mut self) {
         if self.format == Format::Json {
             self.out.push(b'}');
@@ -38,6 +42,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Starts an array of so many items, each announced by [`Encoder::item`].
+    #[inline]
     pub fn array(&mut self, items: usize) {
         match self.format {
             Format::Json => self.out.push(b'['),
@@ -45,6 +50,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    #[inline]
     pub fn end_array(&mut self) {
         if self.format == Format::Json {
             self.out.push(b']');
@@ -52,6 +58,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// The value of an array's next item follows.
+    #[inline]
     pub fn item(&mut self) {
         // No JSON value ends with an opening bracket, so this one is ours.
         if self.format == Format::Json && self.out.last() != Some(&b'[') {
@@ -60,6 +67,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// The value of this key follows. Keys are our own and need no escapes.
+    #[inline]
     pub fn key(&mut self, key: &str) {
         debug_assert!(key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
         match self.format {
@@ -91,6 +99,7 @@ impl<'a> Encoder<'a> {
         self.out.push(b'"');
     }
 
+    #[inline]
     pub fn u64(&mut self, number: u64) {
         match self.format {
             Format::Json => {
