@@ -15,9 +15,10 @@ use crate::{
     app::Refusal,
     core::{Answer, ConnId, Key, MailboxId, Name, Polled, ReadFrom},
     plugin::OpenRequest,
-    transport::{self, Code, ErrorBody, Publication, PublishResult, StreamFormat},
+    transport::{self, Code, ErrorBody, Publication, Publications, PublishResult, StreamFormat},
 };
 use percent_encoding::percent_decode_str;
+use smallvec::SmallVec;
 use std::{borrow::Cow, sync::Arc};
 
 /// After so many items of a batch others get a turn.
@@ -219,7 +220,7 @@ pub fn run_now(
         Endpoint::Publish => {
             let results = publications(gateway, app, ask, body)
                 .and_then(|items| items.iter().map(|item| publish_one(app, item)).collect());
-            Outcome::of(results.map(|results: Vec<_>| published(ask, &results)), ask)
+            Outcome::of(results.map(|results: Results| published(ask, &results)), ask)
         }
     }
 }
@@ -351,7 +352,7 @@ async fn publish(
     body: &[u8],
 ) -> Result<Reply, ErrorBody> {
     let items = publications(gateway, app, ask, body)?;
-    let mut results = Vec::with_capacity(items.len());
+    let mut results = Results::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         // Anew for each: a batch must not hold a thread while its plugin runs
         // over its time again and again.
@@ -372,7 +373,7 @@ fn publications(
     app: &HostedApp,
     ask: &Ask<'_>,
     body: &[u8],
-) -> Result<Vec<Publication>, ErrorBody> {
+) -> Result<Publications, ErrorBody> {
     let key = ask.authorization.and_then(transport::bearer).unwrap_or_default();
     match app.may_publish(key) {
         Some(true) => {}
@@ -391,6 +392,9 @@ fn publications(
     }
     transport::decode_publish(ask.content_type, body, gateway.http().max_batch_items)
 }
+
+/// What became of the items of a publish, in their order.
+type Results = SmallVec<[PublishResult; 1]>;
 
 /// What became of one item. An app that is not ready refuses all of them; it
 /// does not stop being ready once it is.

@@ -20,7 +20,7 @@ pub use encode::{Encoder, PublishResult, batch, error, opened, reply, results};
 pub use error::{Code, ErrorBody};
 pub use frame::{Frame, decode_frame, refused, replied};
 pub use payload::decode_body;
-pub use publish::{Publication, decode_publish};
+pub use publish::{Publication, Publications, decode_publish};
 pub use query::{
     KeyText, ReadQuery, bearer, decode_key, encode_key, header_cursor, key_query, read_query,
     split_once,

@@ -8,6 +8,7 @@ use super::{
 use crate::core::{Address, BadName, MAX_NAME_BYTES, Message, Name, Payload};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
+use smallvec::{SmallVec, smallvec};
 use std::{cell::Cell, fmt, marker::PhantomData, sync::Arc};
 
 /// One item of a publish.
@@ -16,6 +17,9 @@ pub struct Publication {
     pub to: Address,
     pub message: Arc<Message>,
 }
+
+/// The items of a publish: mostly it is one.
+pub type Publications = SmallVec<[Publication; 1]>;
 
 /// Reads a publish: one item or an array of them.
 ///
@@ -27,7 +31,7 @@ pub fn decode_publish(
     content_type: Option<&str>,
     body: &[u8],
     max_items: usize,
-) -> Result<Vec<Publication>, ErrorBody> {
+) -> Result<Publications, ErrorBody> {
     match BodyKind::of(content_type) {
         BodyKind::Format(Format::Json) => match std::str::from_utf8(body) {
             // One look at all of it is less work than one at each string in it.
@@ -62,7 +66,7 @@ fn json<'de, R: serde_json::de::Read<'de>>(
 }
 
 /// All items, or what is wrong with the first bad one though the body is valid.
-type Decoded = Result<Vec<Publication>, ErrorBody>;
+type Decoded = Result<Publications, ErrorBody>;
 
 fn bad(message: impl Into<std::borrow::Cow<'static, str>>) -> ErrorBody {
     ErrorBody::new(Code::BadRequest, message)
@@ -190,11 +194,11 @@ where
     fn visit_map<A: de::MapAccess<'de>>(mut self, map: A) -> Result<Self::Value, A::Error> {
         let item = Item::deserialize(de::value::MapAccessDeserializer::new(map))?;
         let publication = item.check(&mut self.payload).map_err(|error| error.at(0));
-        Ok(Some(publication.map(|publication| vec![publication])))
+        Ok(Some(publication.map(|publication| smallvec![publication])))
     }
 
     fn visit_seq<A: de::SeqAccess<'de>>(mut self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut decoded = Ok(Vec::new());
+        let mut decoded = Ok(Publications::new());
         for index in 0.. {
             self.at.set(Some(index));
             if index == self.max {

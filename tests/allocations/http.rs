@@ -21,7 +21,7 @@ const ROUNDS: usize = 100;
 
 /// What a publish may allocate: decoding it, the message, the answer. Written
 /// down in docs/performance.md.
-const PER_PUBLISH: u64 = 7;
+const PER_PUBLISH: u64 = 5;
 
 const CONFIG: &str = r#"
 listen = "127.0.0.1:0"
