@@ -63,7 +63,7 @@ impl App {
             if let Some(state) = accept.state.take() {
                 states.push((plugin.name().clone(), state));
             }
-            merge(&mut merged, accept);
+            merge(&mut merged, *accept);
         }
         let name = merged.mailbox.take().unwrap_or_else(|| {
             Name::parse(&fresh_name).expect("m- and 16 hex digits make a valid name")

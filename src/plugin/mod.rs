@@ -112,8 +112,9 @@ pub struct Outcome {
     pub actions: Vec<Action>,
     /// After open and message.
     pub reply: Option<Payload>,
-    /// After open.
-    pub accept: Option<Accept>,
+    /// After open. Boxed, since it is large and the outcomes of all other events
+    /// are moved about as well.
+    pub accept: Option<Box<Accept>>,
     /// After publish: deliver as addressed.
     pub deliver: bool,
     /// A state that was migrated on the way to this outcome; stored unless the

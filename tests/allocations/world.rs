@@ -146,7 +146,7 @@ impl Plugin for Pass {
 
     fn call(&self, _: Context, event: Event<'_>, _: &mut Reads) -> Result<Outcome, Failure> {
         let accept = matches!(event, Event::Open { .. })
-            .then(|| Accept { groups: vec![name("all")], ..Accept::default() });
+            .then(|| Accept { groups: vec![name("all")], ..Accept::default() }.into());
         Ok(Outcome { accept, deliver: true, ..Outcome::default() })
     }
 }

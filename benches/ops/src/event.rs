@@ -78,7 +78,8 @@ impl Plugin for Pass {
                 let body = std::str::from_utf8(&request.body.bytes).expect("JSON");
                 let words: Vec<_> = body.split('"').collect();
                 let (mailbox, group) = (world::name(words[3]), world::name(words[7]));
-                Some(Accept { mailbox: Some(mailbox), groups: vec![group], ..Accept::default() })
+                let groups = vec![group];
+                Some(Accept { mailbox: Some(mailbox), groups, ..Accept::default() }.into())
             }
             _ => None,
         };

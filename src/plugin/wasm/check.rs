@@ -74,7 +74,7 @@ pub(super) fn outcome(
         Answer::Open(mut acceptance) => {
             outcome.reply = check.reply(acceptance.reply.take())?;
             let actions = std::mem::take(&mut acceptance.actions);
-            outcome.accept = Some(check.acceptance(acceptance)?);
+            outcome.accept = Some(check.acceptance(acceptance)?.into());
             actions
         }
     };

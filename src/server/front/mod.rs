@@ -270,7 +270,8 @@ impl Scratch {
                 *buffer = Vec::new();
             }
         }
-        SCRATCH.set(scratch);
+        // `LocalKey::set` is for values that are not there yet, and dearer.
+        SCRATCH.with(|kept| kept.set(scratch));
         result
     }
 }

@@ -43,7 +43,7 @@ impl Plugin for Gatekeeper {
             }
             Event::Open { .. } => {
                 let accept = Accept { identity: Some("guest".into()), ..Accept::default() };
-                Ok(Outcome { accept: Some(accept), ..Outcome::default() })
+                Ok(Outcome { accept: Some(accept.into()), ..Outcome::default() })
             }
             _ => Ok(Outcome { deliver: true, ..Outcome::default() }),
         }
@@ -173,7 +173,7 @@ fn open(request: &str) -> Outcome {
         first: words[6..].iter().map(|text| Message::new(payload(text), None, None)).collect(),
         ..Accept::default()
     };
-    Outcome { accept: Some(accept), ..Outcome::default() }
+    Outcome { accept: Some(accept.into()), ..Outcome::default() }
 }
 
 pub fn payload(said: &str) -> Payload {
