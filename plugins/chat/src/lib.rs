@@ -36,9 +36,12 @@ pub struct Seat {
 
 /// The last lines of a room as one text, since every message writes it anew:
 /// who and what with a separator between them, and one behind. Nobody says
-/// these two characters.
+/// these two characters. How many there are is written down, not counted.
 #[derive(Serialize, Deserialize, Default, Debug, PartialEq)]
-pub struct History(String);
+pub struct History {
+    lines: usize,
+    text: String,
+}
 
 const UNIT: char = '\u{1f}';
 const RECORD: char = '\u{1e}';
@@ -46,19 +49,23 @@ const RECORD: char = '\u{1e}';
 impl History {
     /// Adds a line, and forgets those that come before the last `keep`.
     pub fn add(&mut self, from: &str, say: &str, keep: usize) {
-        let Self(text) = self;
+        let Self { lines, text } = self;
         text.push_str(from);
         text.push(UNIT);
         say.split([UNIT, RECORD]).for_each(|part| text.push_str(part));
         text.push(RECORD);
-        if let Some((end, _)) = text.rmatch_indices(RECORD).nth(keep) {
+        *lines += 1;
+        while *lines > keep
+            && let Some(end) = text.find(RECORD)
+        {
             text.drain(..end + RECORD.len_utf8());
+            *lines -= 1;
         }
     }
 
     /// Who said what, in order.
     pub fn lines(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.split_terminator(RECORD).filter_map(|line| line.split_once(UNIT))
+        self.text.split_terminator(RECORD).filter_map(|line| line.split_once(UNIT))
     }
 }
 
@@ -71,9 +78,14 @@ struct Hello {
 #[derive(Deserialize)]
 #[serde(untagged, expecting = r#"{"say":…}, {"to":…,"say":…} or {"who":true}"#)]
 enum Request {
-    Whisper { to: String, say: String },
-    Say { say: String },
-    Who { who: bool },
+    /// To the room, or to one alone.
+    Say {
+        to: Option<String>,
+        say: String,
+    },
+    Who {
+        who: bool,
+    },
 }
 
 pub struct Chat {
@@ -110,7 +122,7 @@ impl Plugin for Chat {
             .linger_ms(self.settings.linger_s.saturating_mul(1000))
             .reply(json!({"room": room, "nick": nick, "members": others}))
             .then(send_group(&room, json!({"joined": nick})).except(&nick));
-        for (from, say) in history(cx, &room)?.lines() {
+        for (from, say) in history(cx, &history_key(&room)).lines() {
             accept = accept.first(json!({"from": from, "say": say, "room": room, "history": true}));
         }
         Ok(accept.state(Seat { room }))
@@ -119,20 +131,18 @@ impl Plugin for Chat {
     fn on_message(&self, cx: &Context, from: &Session<Seat>, data: Payload) -> Result<Outcome> {
         let (nick, room) = (&from.mailbox, &from.state()?.room);
         match data.json()? {
-            Request::Say { say } | Request::Whisper { say, .. } if say.len() > MAX_SAY_BYTES => {
+            Request::Say { say, .. } if say.len() > MAX_SAY_BYTES => {
                 let reason = format!("a line is at most {MAX_SAY_BYTES} bytes");
                 Err(reject(400, reason))
             }
-            Request::Say { say } => {
+            Request::Say { to: None, say } => {
                 let message = json!({"from": nick, "say": say, "room": room});
-                let mut history = history(cx, room)?;
+                let key = history_key(room);
+                let mut history = history(cx, &key);
                 history.add(nick, &say, self.settings.history);
-                Ok(Outcome::from([
-                    send_group(room, message).except(nick),
-                    put(history_key(room), &history),
-                ]))
+                Ok(Outcome::from([send_group(room, message).except(nick), put(key, &history)]))
             }
-            Request::Whisper { to, say } => {
+            Request::Say { to: Some(to), say } => {
                 if cx.mailbox(&to).is_none() {
                     return Err(reject(404, format!("{to} is not here")));
                 }
@@ -167,12 +177,14 @@ impl Plugin for Chat {
     }
 }
 
-fn history(cx: &Context, room: &str) -> Result<History> {
-    Ok(cx.get(&history_key(room))?.unwrap_or_default())
+/// One that another version of this plugin wrote is forgotten: a room without
+/// it is better than one in which nobody can speak.
+fn history(cx: &Context, key: &str) -> History {
+    cx.get(key).ok().flatten().unwrap_or_default()
 }
 
 fn history_key(room: &str) -> String {
-    format!("chat/history/{room}")
+    ["chat/history/", room].concat()
 }
 
 /// Nicks and rooms are names of mailboxes and groups, and shown to others.

@@ -58,8 +58,17 @@ fn a_history_keeps_the_last_lines_whatever_they_say() {
     }
     let lines: Vec<_> = kept.lines().collect();
     assert_eq!(lines, [("ann", ""), ("ann", "abc"), ("ann", "é\n")]);
+    kept.add("bob", "last", 1);
+    assert_eq!(kept.lines().collect::<Vec<_>>(), [("bob", "last")]);
     kept.add("bob", "gone", 0);
     assert_eq!(kept, History::default());
+}
+
+#[test]
+fn a_history_of_another_version_is_forgotten() {
+    let old = Context::test().group("lobby", ["ann", "bob"]).value("chat/history/lobby", "old");
+    let outcome = say(&chat(), &old, "ann", json!({"say": "hi"})).expect("she may speak");
+    assert_eq!(outcome.actions[1], put("chat/history/lobby", &history([("ann", "hi")])));
 }
 
 #[test]
@@ -81,7 +90,8 @@ fn who_is_answered() {
 
 #[test]
 fn what_is_no_request_is_refused_with_a_hint() {
-    for data in [json!({"sya": "hi"}), json!("hi"), json!({"say": 5}), json!(null)] {
+    let none_to_bob = json!({"to": ["bob"], "say": "psst"}); // not for the room either
+    for data in [json!({"sya": "hi"}), json!("hi"), json!({"say": 5}), json!(null), none_to_bob] {
         let Err(Error::Rejected { status: 400, reason }) =
             say(&chat(), &Context::test(), "ann", data.clone())
         else {
