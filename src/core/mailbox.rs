@@ -308,6 +308,7 @@ impl Mailbox {
         gone.seq
     }
 
+    #[inline]
     fn note_gone(&mut self, gone: &Queued, totals: &mut Totals) {
         let len = gone.message.len_bytes();
         self.bytes -= u32::try_from(len).expect("it was let in");

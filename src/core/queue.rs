@@ -68,14 +68,16 @@ impl Queue {
         }
     }
 
+    #[inline]
     pub fn push(&mut self, queued: Queued) {
-        if let Self::Many(queue) = self {
-            return queue.push_back(queued);
+        match self {
+            Self::Empty => *self = Self::One(queued),
+            Self::One(_) => {
+                let first = self.remove(0);
+                *self = Self::Many(first.into_iter().chain([queued]).collect());
+            }
+            Self::Many(queue) => queue.push_back(queued),
         }
-        *self = match std::mem::take(self) {
-            Self::One(first) => Self::Many(VecDeque::from([first, queued])),
-            _ => Self::One(queued),
-        };
     }
 
     pub fn remove(&mut self, place: usize) -> Option<Queued> {
@@ -96,6 +98,7 @@ impl Queue {
     }
 
     /// Takes out the first so many, which are there.
+    #[inline]
     pub fn drain_front(&mut self, count: usize, mut gone: impl FnMut(Queued)) {
         match self {
             Self::Many(queue) if count < queue.len() => queue.drain(..count).for_each(gone),
