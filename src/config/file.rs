@@ -5,8 +5,9 @@
 //! have one.
 
 use crate::{core::FullPolicy, plugin::PluginLimits};
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 use toml::Spanned;
 
 /// The whole file.
@@ -107,6 +108,10 @@ pub struct HttpConfig {
     /// not open as many descriptors. Default 100 000.
     #[serde(deserialize_with = "positive")]
     pub max_connections: usize,
+    /// Addresses and networks of reverse proxies, such as `"10.0.0.0/8"` or
+    /// `"::1"`, whose `X-Forwarded-For` or `Forwarded` is believed. Default none.
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
     /// Most messages in one publish request; more is 413. Default 1000.
     #[serde(deserialize_with = "positive")]
     pub max_batch_items: usize,
@@ -137,6 +142,7 @@ impl Default for HttpConfig {
             head_timeout_s: 10,
             body_timeout_s: 30,
             max_connections: 100_000,
+            trusted_proxies: Vec::new(),
             max_batch_items: 1000,
             peer_timeout_s: 60,
             keep_alive_s: 15,
@@ -406,6 +412,18 @@ fn wait_s<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
 fn per_second<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let value = u32::deserialize(deserializer)?;
     if value <= 1000 { Ok(value) } else { Err(de::Error::custom("must be at most 1000")) }
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let network = |text: &String| {
+        let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+        text.parse().ok().or_else(address).ok_or_else(|| {
+            de::Error::custom(format!(
+                "{text:?} is no address and no network; write \"10.0.0.0/8\" or \"::1\""
+            ))
+        })
+    };
+    Vec::<String>::deserialize(deserializer)?.iter().map(network).collect()
 }
 
 fn origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

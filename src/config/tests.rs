@@ -44,6 +44,7 @@ log = { format = "json", level = "debug" }
 cors = { origins = ["https://example.org", "*"] }
 [http]
 max_body_bytes = 10
+trusted_proxies = ["10.0.0.0/8", "::1"]
 [dev]
 pages = "pages"
 [[dev.run]]
@@ -64,6 +65,8 @@ call_ms = 5
     let config = parse(text).expect("a valid file");
     assert_eq!(config.admin, None);
     assert_eq!(config.log.format, LogFormat::Json);
+    let proxies: Vec<_> = config.http.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "::1/128"]);
     assert_eq!(config.dev.run[0].env["A"], "b");
     let app = &config.apps[0];
     assert_eq!(app.plugins[0].name, "auth");
@@ -89,6 +92,7 @@ fn errors_name_the_line_and_help() {
         ("[http]\nmax_body_bytes = \"1\"\n", 2, "max_body_bytes: invalid type: string"),
         ("listen = \"8080\"\n", 1, "listen: \"8080\" is no address"),
         ("listen = \"a:99999\"\n", 1, "is no address"),
+        ("[http]\ntrusted_proxies = [\"::1\", \"10.0.0.0/33\"]\n", 2, "no address and no network"),
         ("admin = \"x\"\n", 1, "admin: \"x\" is no address"),
         ("log = { format = \"xml\" }\n", 1, "unknown variant `xml`"),
         ("log = { lvl = \"info\" }\n", 1, "unknown key \"lvl\", did you mean \"level\"?"),

@@ -36,6 +36,7 @@ pub struct Ask<'a> {
     /// All headers whose values are text, names in lower case; asked for by an
     /// open alone.
     pub headers: &'a (dyn Fn() -> Vec<(String, String)> + Send + Sync),
+    /// The other end of the connection: the client, or a proxy.
     pub peer: IpAddr,
     /// Its head came before what else it takes; so it may still run when the
     /// gateway is going down.

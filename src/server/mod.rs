@@ -18,6 +18,7 @@ mod hosted;
 mod http1;
 mod listener;
 mod metrics;
+mod proxies;
 mod readers;
 pub mod reply;
 pub mod routes;

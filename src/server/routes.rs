@@ -9,6 +9,7 @@ use super::{
     errors,
     gateway::Gateway,
     hosted::{HostedApp, random_key},
+    proxies,
     reply::Reply,
 };
 use crate::{
@@ -213,7 +214,7 @@ pub fn run_now(
     match &route.endpoint {
         Endpoint::Read(name) => read(gateway, app, name, ask, conn)
             .unwrap_or_else(|error| Outcome::Reply(Reply::error(&error, ask.accepted.format()))),
-        Endpoint::Open => Outcome::of(open(app, ask, body), ask),
+        Endpoint::Open => Outcome::of(open(gateway, app, ask, body), ask),
         Endpoint::Send(name) => Outcome::of(send(app, name, ask, body), ask),
         Endpoint::Confirm(name) => Outcome::of(confirm(app, name, ask), ask),
         Endpoint::Close(name) => Outcome::of(close(app, name, ask), ask),
@@ -241,12 +242,16 @@ pub async fn run(
     run_now(gateway, route, ask, body, conn)
 }
 
-fn open(app: &HostedApp, ask: &Ask<'_>, body: &[u8]) -> Result<Reply, ErrorBody> {
-    let open = OpenRequest {
-        body: transport::decode_body(ask.content_type, body)?,
-        headers: (ask.headers)(),
-        peer: ask.peer.to_string(),
-    };
+fn open(
+    gateway: &Gateway,
+    app: &HostedApp,
+    ask: &Ask<'_>,
+    body: &[u8],
+) -> Result<Reply, ErrorBody> {
+    let body = transport::decode_body(ask.content_type, body)?;
+    let headers = (ask.headers)();
+    let client = proxies::client(&gateway.http().trusted_proxies, ask.peer, &headers);
+    let open = OpenRequest { body, headers, peer: client.to_string() };
     let key = random_key().map_err(|_| errors::no_random())?;
     let opened = app
         .call(|app, now, out| app.open(now, key, &open, out))

@@ -8,6 +8,7 @@ mod front;
 mod limits;
 mod mailbox;
 mod operation;
+mod proxies;
 mod publish;
 
 use crate::support::{Gateway, lab};

@@ -59,6 +59,8 @@ pub enum Deed {
     BadLimits,
     /// In open: `count` first messages.
     First,
+    /// In open: reply the address and the headers that came with it.
+    ShowRequest,
     /// In message: reply the state.
     ShowState,
     /// In message: store a state that does not read as one, so that migrate is

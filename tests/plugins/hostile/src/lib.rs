@@ -125,6 +125,10 @@ impl Plugin for Hostile {
             match order.deed {
                 Deed::BigReply => accept = accept.reply(order.text()),
                 Deed::BadReply => accept = accept.reply(deed::no_json()),
+                Deed::ShowRequest => {
+                    let (peer, headers) = (&open.peer, &open.headers);
+                    accept = accept.reply(json!({"peer": peer, "headers": headers}));
+                }
                 Deed::BadLimits => accept = accept.per_second(0),
                 Deed::First => {
                     accept.first = vec![json!("first").into(); order.count.unwrap_or(10_000)]

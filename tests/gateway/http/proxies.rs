@@ -1,0 +1,42 @@
+//! Whose address a plugin sees.
+
+use crate::support::{Client, Gateway, lab};
+
+/// The peer that a plugin is told, by each way in which HTTP/1.1 is read.
+fn peers(client: &mut Client, headers: &[(&str, &str)]) -> [String; 2] {
+    // The front does not take a request that expects anything.
+    [&[][..], &[("expect", "100-continue")]].map(|more| {
+        let headers = [headers, more].concat();
+        client.send("POST", "/lab/mailboxes", &headers, br#"{"do":"show_request"}"#);
+        let mut opened = client.receive().expect("an answer");
+        if opened.status == 100 {
+            opened = client.receive().expect("the answer itself");
+        }
+        assert_eq!(opened.status, 201, "{opened:?}");
+        opened.json()["reply"]["peer"].as_str().expect("an address").to_owned()
+    })
+}
+
+#[test]
+fn a_trusted_proxy_is_believed_and_nobody_else() {
+    for (trusted, headers, expected) in [
+        (r#"["127.0.0.0/8"]"#, &[("x-forwarded-for", "192.0.2.1")][..], "192.0.2.1"),
+        (r#"["::1", "127.0.0.1"]"#, &[("x-forwarded-for", "192.0.2.1")], "192.0.2.1"),
+        (r#"["127.0.0.1"]"#, &[("Forwarded", "for=\"[3fff::1]:80\";proto=https")], "3fff::1"),
+        (
+            r#"["127.0.0.1", "10.0.0.0/8"]"#,
+            &[("X-Forwarded-For", "1.1.1.1, 192.0.2.1"), ("X-Forwarded-For", "10.0.0.7")],
+            "192.0.2.1",
+        ),
+        (r#"["127.0.0.1"]"#, &[("x-forwarded-for", "unknown")], "127.0.0.1"),
+        (r#"["127.0.0.1"]"#, &[("x-forwarded-for", "\u{e4}")], "127.0.0.1"),
+        (r#"["127.0.0.1"]"#, &[], "127.0.0.1"),
+        (r#"["10.0.0.0/8"]"#, &[("x-forwarded-for", "192.0.2.1")], "127.0.0.1"),
+        ("[]", &[("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.1")], "127.0.0.1"),
+    ] {
+        let http = format!("http = {{ trusted_proxies = {trusted} }}\n");
+        let gateway = Gateway::start(&format!("{http}{}", lab("limits = { call_ms = 1000 }")));
+        let peers = peers(&mut gateway.client(), headers);
+        assert_eq!(peers, [expected; 2], "{trusted} {headers:?}");
+    }
+}
