@@ -108,6 +108,9 @@ pub struct HttpConfig {
     /// not open as many descriptors. Default 100 000.
     #[serde(deserialize_with = "positive")]
     pub max_connections: usize,
+    /// Answers with a body of at least so many bytes are compressed (gzip) for
+    /// clients that accept it; 0 is never. Default 16 KiB.
+    pub compress_min_bytes: usize,
     /// Addresses and networks of reverse proxies, such as `"10.0.0.0/8"` or
     /// `"::1"`, whose `X-Forwarded-For` or `Forwarded` is believed. Default none.
     #[serde(deserialize_with = "networks")]
@@ -142,6 +145,7 @@ impl Default for HttpConfig {
             head_timeout_s: 10,
             body_timeout_s: 30,
             max_connections: 100_000,
+            compress_min_bytes: 16 << 10,
             trusted_proxies: Vec::new(),
             max_batch_items: 1000,
             peer_timeout_s: 60,

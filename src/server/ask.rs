@@ -24,6 +24,7 @@ pub struct Ask<'a> {
     pub query: Option<&'a str>,
     /// What its `Accept` says.
     pub accepted: Accepted,
+    pub accept_encoding: Option<&'a str>,
     pub authorization: Option<&'a str>,
     pub content_type: Option<&'a str>,
     /// Of a stream that comes again.

@@ -37,7 +37,7 @@ impl Gateway {
     /// If the system gives no random numbers or no epoll instance.
     pub fn new(config: &Config, dev: Option<DevSite>) -> io::Result<Arc<Self>> {
         let clock = Clock::start();
-        let readers = Readers::new(clock, &config.cors)?;
+        let readers = Readers::new(clock, config)?;
         let mut metrics = Metrics::new();
         let mut apps = BTreeMap::new();
         for app in &config.apps {

@@ -2,9 +2,9 @@
 //! work.
 
 use super::{
-    clock,
+    clock, compress,
     cors::{self, Grant},
-    reply::Reply,
+    reply::{Reply, Wish},
 };
 use crate::{
     config::CorsConfig,
@@ -12,6 +12,7 @@ use crate::{
     transport::{self, Format},
 };
 use std::{
+    borrow::Cow,
     cell::RefCell,
     time::{Duration, UNIX_EPOCH},
 };
@@ -41,21 +42,29 @@ pub(super) fn reply(out: &mut Vec<u8>, reply: &Reply, cors: &CorsConfig, grant: 
     out.extend_from_slice(&reply.body);
 }
 
+/// What the configuration says about all answers.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub cors: CorsConfig,
+    /// Bodies from so many bytes on are compressed.
+    pub compress_bytes: usize,
+}
+
 /// Appends the answer to a read; `body` is room to write in. The same bytes as
 /// by way of [`Reply::answer`], without its allocations.
 pub(super) fn answer(
     out: &mut Vec<u8>,
     body: &mut Vec<u8>,
     answer: &Answer,
-    format: Format,
-    cors: &CorsConfig,
-    grant: Option<Grant>,
+    wish: Wish,
+    terms: &Terms,
     close: bool,
 ) {
+    let Wish { format, grant, gzip } = wish;
     let Answer::Batch(batch) = answer else {
         let mut it = Reply::answer(answer, format);
         it.close |= close;
-        return reply(out, &it, cors, grant);
+        return reply(out, &it, &terms.cors, grant);
     };
     body.clear();
     transport::batch(format, batch, body);
@@ -63,11 +72,25 @@ pub(super) fn answer(
         Format::Json => JSON_OK,
         Format::MsgPack => MSGPACK_OK,
     });
+    let mut body = Cow::Borrowed(&body[..]);
+    if body.len() >= terms.compress_bytes {
+        compress(out, &mut body, gzip);
+    }
     if let Some(grant) = grant {
-        cors::headers(cors, grant).for_each(|(name, value)| header(out, name, value));
+        cors::headers(&terms.cors, grant).for_each(|(name, value)| header(out, name, value));
     }
     end_of_head(out, close, Some(body.len()));
-    out.extend_from_slice(body);
+    out.extend_from_slice(&body);
+}
+
+/// Compresses a body that is large enough, with the headers that say so.
+#[cold]
+fn compress(out: &mut Vec<u8>, body: &mut Cow<'_, [u8]>, is_accepted: bool) {
+    header(out, compress::VARY.0, compress::VARY.1);
+    if is_accepted && let Some(smaller) = compress::gzip(body) {
+        header(out, compress::ENCODING.0, compress::ENCODING.1);
+        *body = Cow::Owned(smaller);
+    }
 }
 
 /// The beginning of nearly every answer, in one piece.
@@ -129,7 +152,10 @@ fn date_and_end(out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{Batch, Delivery, Message, Payload};
+    use crate::{
+        config::HttpConfig,
+        core::{Batch, Delivery, Message, Payload},
+    };
 
     fn written(write: impl FnOnce(&mut Vec<u8>, &CorsConfig)) -> String {
         let cors = CorsConfig { origins: vec!["https://a.example".into()] };
@@ -174,18 +200,29 @@ mod tests {
 
     #[test]
     fn an_answer_is_written_as_its_reply_is() {
-        let message = Message::new(Payload::json("[1]"), None, None);
-        let messages = [Delivery { seq: 7, message }].into_iter().collect();
-        let batch = Answer::Batch(Batch { cursor: 7, lost: 1, messages });
+        let batch = |payload: &str| {
+            let message = Message::new(Payload::json(payload.to_owned()), None, None);
+            let messages = [Delivery { seq: 7, message }].into_iter().collect();
+            Answer::Batch(Batch { cursor: 7, lost: 1, messages })
+        };
+        let large = format!("\"{}\"", "x".repeat(1000));
         let cors = CorsConfig { origins: vec!["*".into()] };
         let grant = cors::grant(&cors, Some("https://any.example"));
-        for it in [batch, Answer::Nothing, Answer::Displaced] {
-            for (format, close) in [(Format::Json, false), (Format::MsgPack, true)] {
+        let http = HttpConfig { compress_min_bytes: 1000, ..HttpConfig::default() };
+        let terms = Terms { cors, compress_bytes: compress::least_bytes(&http) };
+        for it in [batch("[1]"), batch(&large), Answer::Nothing, Answer::Displaced] {
+            for (format, close, gzip) in [
+                (Format::Json, false, true),
+                (Format::MsgPack, true, true),
+                (Format::Json, false, false),
+            ] {
                 let (mut direct, mut body, mut by_reply) = (Vec::new(), Vec::new(), Vec::new());
-                answer(&mut direct, &mut body, &it, format, &cors, grant, close);
+                let wish = Wish { format, grant, gzip };
+                answer(&mut direct, &mut body, &it, wish, &terms, close);
                 let mut long_way = Reply::answer(&it, format);
                 long_way.close = close;
-                reply(&mut by_reply, &long_way, &cors, grant);
+                compress::reply(&mut long_way, gzip, &http);
+                reply(&mut by_reply, &long_way, &terms.cors, grant);
                 assert_eq!(direct.escape_ascii().to_string(), by_reply.escape_ascii().to_string());
             }
         }

@@ -8,6 +8,7 @@
 mod admin;
 pub mod ask;
 mod clock;
+mod compress;
 mod cors;
 pub mod dev;
 mod errors;

@@ -5,7 +5,7 @@ use super::{
     front::{self, Front},
     full::HeldReads,
 };
-use crate::{app::Answers, config::CorsConfig};
+use crate::{app::Answers, config::Config};
 use std::{io, sync::Arc};
 
 /// All held reads of all apps.
@@ -17,8 +17,8 @@ pub(super) struct Readers {
 impl Readers {
     /// # Errors
     /// If the system gives no epoll instance.
-    pub fn new(clock: Clock, cors: &CorsConfig) -> io::Result<Arc<Self>> {
-        let front = Front::new(clock, cors)?;
+    pub fn new(clock: Clock, config: &Config) -> io::Result<Arc<Self>> {
+        let front = Front::new(clock, config)?;
         Ok(Arc::new(Self { front, held: HeldReads::default() }))
     }
 

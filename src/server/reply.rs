@@ -6,10 +6,19 @@ use crate::{
 };
 use std::borrow::Cow;
 
-use super::errors;
+use super::{cors::Grant, errors};
 
 /// How long a client that got 503 is asked to wait, in seconds.
 const RETRY_AFTER_S: &str = "1";
+
+/// How a client wants its answer. Small, since every held read has one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Wish {
+    pub format: Format,
+    pub grant: Option<Grant>,
+    /// It accepts gzip.
+    pub gzip: bool,
+}
 
 /// An answer. Headers that every answer has (its length, its type, whether it
 /// may be stored) are fields, so that most answers have no list of headers.

@@ -5,7 +5,12 @@
 //! to a held read is written by whoever brings it.
 
 use super::{
-    super::{clock::COARSE_MS, cors::Grant, hosted::HostedApp, http1, reply::Reply},
+    super::{
+        clock::COARSE_MS,
+        hosted::HostedApp,
+        http1::{self, Terms},
+        reply::{Reply, Wish},
+    },
     Scratch,
     wire::{self, Sent},
 };
@@ -82,8 +87,7 @@ enum Phase {
 pub(super) struct Held {
     pub app: Arc<HostedApp>,
     pub mailbox: MailboxId,
-    pub format: Format,
-    pub grant: Option<Grant>,
+    pub wish: Wish,
     /// What came behind the request: at most a receive buffer, since nothing
     /// more is read while the read is held.
     pub rest: Box<[u8]>,
@@ -236,7 +240,7 @@ impl Conn {
         &self,
         request: u32,
         answer: Answer,
-        cors: &CorsConfig,
+        terms: &Terms,
         close: bool,
         now_ms: u64,
     ) -> Next {
@@ -249,11 +253,11 @@ impl Conn {
                 state.phase = Phase::Answered(Box::new(answer));
                 Next::Nothing
             }
-            Phase::Held(Held { app, format, grant, rest, .. }) => {
+            Phase::Held(Held { app, wish, rest, .. }) => {
                 app.requests().read(&answer);
                 Scratch::with(|scratch| {
                     let Scratch { out, body } = scratch;
-                    http1::answer(out, body, &answer, format, cors, grant, close);
+                    http1::answer(out, body, &answer, wish, terms, close);
                     self.write(&mut state, out, rest.into(), close, now_ms)
                 })
             }

@@ -47,6 +47,7 @@ pub struct Request<'h, 'b> {
 #[derive(Default)]
 struct Known<'b> {
     accept: First<'b>,
+    accept_encoding: First<'b>,
     authorization: First<'b>,
     content_type: First<'b>,
     origin: First<'b>,
@@ -136,6 +137,7 @@ impl<'b> Known<'b> {
                     let digits = Some(*value).filter(|_| known.content_length.is_none())?;
                     known.content_length = Some(number(digits)?);
                 }
+                15 if is("Accept-Encoding") => first(&mut known.accept_encoding),
                 29 if is("Access-Control-Request-Method") => known.preflight_method = true,
                 30 if is("Access-Control-Request-Headers") => first(&mut known.preflight_headers),
                 6 if is("Expect") => return None,
@@ -181,6 +183,7 @@ impl Request<'_, '_> {
             path,
             query,
             accepted: Accepted::of(self.known.accept.flatten()),
+            accept_encoding: self.known.accept_encoding.flatten(),
             authorization: self.known.authorization.flatten(),
             content_type: self.known.content_type.flatten(),
             last_event_id: None,

@@ -20,10 +20,10 @@ use self::{
     conn::{Conn, Next, Place},
     shard::Shard,
 };
-use super::clock::Clock;
+use super::{clock::Clock, compress, http1::Terms};
 use crate::{
     app::Answers,
-    config::{CorsConfig, HttpConfig},
+    config::{Config, HttpConfig},
     core::{Answer, ConnId},
 };
 use std::{
@@ -60,22 +60,23 @@ pub(super) struct Front {
     accepted: AtomicUsize,
     count: AtomicUsize,
     clock: Clock,
-    cors: CorsConfig,
+    terms: Terms,
     stopping: AtomicBool,
 }
 
 impl Front {
     /// # Errors
     /// If the system gives no epoll instance.
-    pub fn new(clock: Clock, cors: &CorsConfig) -> io::Result<Self> {
+    pub fn new(clock: Clock, config: &Config) -> io::Result<Self> {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_SHARDS);
         let shards = (0..threads).map(|_| Shard::new()).collect::<io::Result<_>>()?;
+        let compress_bytes = compress::least_bytes(&config.http);
         Ok(Self {
             shards,
             accepted: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
             clock,
-            cors: cors.clone(),
+            terms: Terms { cors: config.cors.clone(), compress_bytes },
             stopping: AtomicBool::new(false),
         })
     }
@@ -152,7 +153,7 @@ impl Front {
             let conn = self.shards.get(shard).and_then(|shard| shard.find(index));
             let Some(conn) = conn else { continue };
             self.guard(&conn, || {
-                let next = conn.answer(request, answer, &self.cors, close, now_ms);
+                let next = conn.answer(request, answer, &self.terms, close, now_ms);
                 self.follow(&conn, next);
             });
         }

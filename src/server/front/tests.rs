@@ -2,12 +2,15 @@
 //! in the order that is hard to hit from outside.
 
 use super::{
-    super::{gateway::Gateway, reply::Reply},
+    super::{
+        gateway::Gateway,
+        reply::{Reply, Wish},
+    },
     conn::{Held, Parked, Ready},
     *,
 };
 use crate::{
-    config::Config,
+    config::{Config, CorsConfig},
     core::{Answer, MailboxId},
     transport::Format,
 };
@@ -24,8 +27,8 @@ const HUNG_UP: Ready = Ready { readable: true, writable: true, hung_up: true };
 /// Of any mailbox: nothing here looks at it.
 fn held(gateway: &Gateway) -> Held {
     let app = gateway.app("lab").expect("it is configured").clone();
-    let (mailbox, format) = (MailboxId::default(), Format::Json);
-    Held { app, mailbox, format, grant: None, rest: Box::default() }
+    let wish = Wish { format: Format::Json, grant: None, gzip: false };
+    Held { app, mailbox: MailboxId::default(), wish, rest: Box::default() }
 }
 
 fn gateway() -> Arc<Gateway> {
@@ -45,7 +48,8 @@ fn running() -> (Conn, UnixStream) {
 }
 
 fn answer(conn: &Conn, request: u32) -> Next {
-    conn.answer(request, Answer::Nothing, &CorsConfig::default(), false, 1)
+    let terms = Terms { cors: CorsConfig::default(), compress_bytes: usize::MAX };
+    conn.answer(request, Answer::Nothing, &terms, false, 1)
 }
 
 fn received(client: &mut UnixStream) -> String {

@@ -4,11 +4,12 @@
 use super::{
     super::{
         ask::{self, Plan},
+        compress,
         cors::{self, Grant},
         full,
         gateway::Gateway,
         http1,
-        reply::Reply,
+        reply::{Reply, Wish},
         routes::{self, Outcome},
     },
     Front, Scratch,
@@ -16,7 +17,7 @@ use super::{
     head::{self, Framing},
     wire::{self, Received},
 };
-use crate::{core::Answer, transport::Format};
+use crate::core::Answer;
 use futures_util::FutureExt;
 use std::{mem::MaybeUninit, panic::AssertUnwindSafe, sync::Arc};
 
@@ -61,7 +62,7 @@ pub(super) fn read(
 enum Done {
     Reply(Reply, Option<Grant>),
     /// Of a read.
-    Answer(Answer, Format, Option<Grant>),
+    Answer(Answer, Wish),
     /// A read is held, or is to be.
     Held(Held),
 }
@@ -141,7 +142,7 @@ fn serve(
         Plan::Page => return Err(Elsewhere::Other),
         Plan::Reply(route, reply) => {
             gateway.metrics.request(route, reply.status);
-            return Ok(Done::Reply(reply, grant));
+            return Ok(Done::Reply(compressed(gateway, &ask, reply), grant));
         }
     };
     if route.stream(&ask).is_some() {
@@ -152,44 +153,58 @@ fn serve(
     }
     let id = conn.start(gateway.front().shard(conn).number());
     let outcome = routes::run_now(gateway, &route, &ask, body, id);
-    Ok(finish(&route, &ask, outcome, grant))
+    Ok(finish(gateway, &route, &ask, outcome, grant))
 }
 
 fn finish(
+    gateway: &Gateway,
     route: &routes::Route<'_>,
     ask: &ask::Ask<'_>,
     outcome: Outcome,
     grant: Option<Grant>,
 ) -> Done {
+    let wish = || Wish {
+        format: ask.accepted.format(),
+        grant,
+        gzip: compress::is_accepted(ask.accept_encoding),
+    };
     match outcome {
         Outcome::Reply(reply) => {
             route.app.requests().reply(&route.endpoint, reply.status);
-            Done::Reply(reply, grant)
+            Done::Reply(compressed(gateway, ask, reply), grant)
         }
         Outcome::Answer(answer) => {
             route.app.requests().read(&answer);
-            Done::Answer(answer, ask.accepted.format(), grant)
+            Done::Answer(answer, wish())
         }
         Outcome::Held(mailbox) => {
-            let (app, format) = (route.app.clone(), ask.accepted.format());
-            Done::Held(Held { app, mailbox, format, grant, rest: Box::default() })
+            let app = route.app.clone();
+            Done::Held(Held { app, mailbox, wish: wish(), rest: Box::default() })
         }
     }
 }
 
+fn compressed(gateway: &Gateway, ask: &ask::Ask<'_>, mut reply: Reply) -> Reply {
+    if reply.body.len() >= gateway.front().terms.compress_bytes {
+        let is_accepted = compress::is_accepted(ask.accept_encoding);
+        compress::reply(&mut reply, is_accepted, gateway.http());
+    }
+    reply
+}
+
 /// Sends the answer, or holds the read. None: the caller goes on.
 fn answer(gateway: &Gateway, conn: &Conn, done: Done, rest: &[u8]) -> Option<Next> {
-    let (cors, now_ms) = (gateway.cors(), gateway.clock().coarse_ms());
+    let (terms, now_ms) = (&gateway.front().terms, gateway.clock().coarse_ms());
     let close = gateway.is_stopping();
     // Not before now: what ran may have written answers of others there.
     Scratch::with(|Scratch { out, body }| match done {
         Done::Reply(mut reply, grant) => {
             reply.close |= close;
-            http1::reply(out, &reply, cors, grant);
+            http1::reply(out, &reply, &terms.cors, grant);
             conn.reply(out, rest, reply.close, now_ms)
         }
-        Done::Answer(answer, format, grant) => {
-            http1::answer(out, body, &answer, format, cors, grant, close);
+        Done::Answer(answer, wish) => {
+            http1::answer(out, body, &answer, wish, terms, close);
             conn.reply(out, rest, close, now_ms)
         }
         Done::Held(mut held) => {
@@ -202,7 +217,7 @@ fn answer(gateway: &Gateway, conn: &Conn, done: Done, rest: &[u8]) -> Option<Nex
                 }
                 Parked::Answered(answer, held) => {
                     held.app.requests().read(&answer);
-                    http1::answer(out, body, &answer, held.format, cors, held.grant, close);
+                    http1::answer(out, body, &answer, held.wish, terms, close);
                     conn.reply(out, rest, close, now_ms)
                 }
             }
@@ -251,7 +266,7 @@ async fn serve_slowly(gateway: &Gateway, conn: &Conn, whole: &[u8]) -> Option<Do
     let id = conn.start(gateway.front().shard(conn).number());
     let body = &whole[request.head_bytes..];
     let outcome = routes::run(gateway, &route, &ask, body, id).await;
-    Some(finish(&route, &ask, outcome, grant))
+    Some(finish(gateway, &route, &ask, outcome, grant))
 }
 
 /// Gives a connection to hyper, with the input that has come.

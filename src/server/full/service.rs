@@ -4,10 +4,11 @@ use super::{
     super::{
         admin,
         ask::{self, Ask, Plan},
+        compress,
         cors::{self, Grant},
         gateway::Gateway,
         hosted::HostedApp,
-        reply::Reply,
+        reply::{Reply, Wish},
         routes::{self, Endpoint, Outcome, ReadAsk, Route},
     },
     Site,
@@ -43,17 +44,20 @@ pub(super) async fn serve(
 ) -> Result<Response<Answering>, Infallible> {
     conn.enter(Phase::Busy);
     let (parts, body) = request.into_parts();
-    let (first, grant) = match site {
-        Site::Admin => {
-            let reply = admin::reply(&gateway, &parts.method, parts.uri.path());
-            (First::Reply("admin", reply), None)
-        }
-        Site::Public => {
-            let headers = || all_headers(&parts.headers);
-            let ask = ask(&parts, &headers, peer);
-            let grant = cors::grant(gateway.cors(), ask.origin);
-            (answer(&gateway, &conn, &parts, &ask, body).await, grant)
-        }
+    let headers = || all_headers(&parts.headers);
+    let ask = ask(&parts, &headers, peer);
+    let grant = match site {
+        Site::Admin => None,
+        Site::Public => cors::grant(gateway.cors(), ask.origin),
+    };
+    let wish = Wish {
+        format: ask.accepted.format(),
+        grant,
+        gzip: compress::is_accepted(ask.accept_encoding),
+    };
+    let first = match site {
+        Site::Admin => First::Reply("admin", admin::reply(&gateway, &parts.method, ask.path)),
+        Site::Public => answer(&gateway, &conn, &parts, &ask, body).await,
     };
     // A held read keeps nothing of its request: hyper would have to keep the
     // buffer that it came in.
@@ -64,11 +68,11 @@ pub(super) async fn serve(
             reply
         }
         First::Done(reply) => reply,
-        First::Held(read, format) => {
+        First::Held(read) => {
             let app = read.app().clone();
             let answer = read.await;
             app.requests().read(&answer);
-            Reply::answer(&answer, format)
+            Reply::answer(&answer, wish.format)
         }
         First::Stream(follower, format) => {
             conn.enter(Phase::Streaming);
@@ -80,6 +84,7 @@ pub(super) async fn serve(
             return Ok(response.map(|()| Answering::Whole(Full::default())));
         }
     };
+    compress::reply(&mut reply, wish.gzip, gateway.http());
     reply.close |= gateway.is_stopping();
     conn.enter(Phase::Answering);
     Ok(response(reply, gateway.cors(), grant))
@@ -90,7 +95,7 @@ enum First {
     /// It is about no app; with its route as metrics call it.
     Reply(&'static str, Reply),
     Done(Reply),
-    Held(HeldRead, Format),
+    Held(HeldRead),
     Stream(Follower, StreamFormat),
     /// The connection is something else from here on.
     Upgrade(Response<()>),
@@ -111,6 +116,7 @@ fn ask<'a>(
         content_type: text(header::CONTENT_TYPE),
         last_event_id: parts.headers.get("last-event-id").and_then(|id| ask::text(id.as_bytes())),
         origin: text(header::ORIGIN),
+        accept_encoding: text(header::ACCEPT_ENCODING),
         is_preflight: parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD),
         preflight_headers: text(header::ACCESS_CONTROL_REQUEST_HEADERS),
         headers,
@@ -233,7 +239,7 @@ async fn run(gateway: &Gateway, route: &Route<'_>, ask: &Ask<'_>, body: &[u8]) -
     let reply = match routes::run(gateway, route, ask, body, read.conn()).await {
         Outcome::Held(mailbox) => {
             read.held_by(mailbox);
-            return First::Held(read, ask.accepted.format());
+            return First::Held(read);
         }
         Outcome::Answer(answer) => {
             route.app.requests().read(&answer);

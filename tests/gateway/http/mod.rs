@@ -2,6 +2,7 @@
 //! own, so that it may count what is held and open.
 
 mod abort;
+mod compression;
 mod formats;
 mod framing;
 mod front;
