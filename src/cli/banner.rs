@@ -4,7 +4,7 @@ use crate::config::Config;
 use std::{fmt::Write, net::SocketAddr, path::Path};
 
 /// A URL for people and commands on this machine.
-pub(super) fn local_url(mut addr: SocketAddr) -> String {
+pub(super) fn local_url(scheme: &str, mut addr: SocketAddr) -> String {
     if addr.ip().is_unspecified() {
         let localhost: std::net::IpAddr = match addr {
             SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
@@ -12,7 +12,7 @@ pub(super) fn local_url(mut addr: SocketAddr) -> String {
         };
         addr.set_ip(localhost);
     }
-    format!("http://{addr}")
+    format!("{scheme}://{addr}")
 }
 
 /// Where to look, and what to do next.
@@ -78,7 +78,7 @@ mod tests {
             ("[::]:80", "http://[::1]:80"),
             ("10.0.0.1:80", "http://10.0.0.1:80"),
         ] {
-            assert_eq!(local_url(addr.parse().expect("an address")), url);
+            assert_eq!(local_url("http", addr.parse().expect("an address")), url);
         }
     }
 }

@@ -35,8 +35,8 @@ enum Command {
     ///
     /// A plugin that is named by its folder must have been built by `cometbox
     /// build FOLDER` before. Components are watched, and swapped without
-    /// closing a connection; SIGHUP reloads them all. SIGTERM answers every
-    /// held request and ends.
+    /// closing a connection; SIGHUP reloads them all, and the certificate of
+    /// [tls]. SIGTERM answers every held request and ends.
     Serve(Run),
     /// Build, serve, watch: for development
     ///
@@ -57,7 +57,7 @@ enum Command {
         /// The folder to make, named like the plugin
         name: PathBuf,
     },
-    /// Check a configuration file, and the plugins that are built
+    /// Check a configuration file, its certificate, and the plugins that are built
     Check {
         #[command(flatten)]
         config: ConfigFile,

@@ -1,6 +1,8 @@
 //! `build`, `new` and `check`.
 
-use crate::{build, config::Config, core::PluginName, plugin::wasm::Engine, reload::Source};
+use crate::{
+    build, config::Config, core::PluginName, plugin::wasm::Engine, reload::Source, server::Tls,
+};
 use anyhow::bail;
 use std::path::Path;
 
@@ -31,6 +33,10 @@ pub(super) fn scaffold(path: &Path) -> anyhow::Result<()> {
 
 pub(super) fn check(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
+    if let Some(tls) = &config.tls {
+        Tls::load(tls)?;
+        println!("tls: {} loads, with its key", tls.certificate.display());
+    }
     let engine = Engine::new()?;
     let mut broken = 0;
     for app in &config.apps {

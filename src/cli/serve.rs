@@ -7,7 +7,7 @@ use crate::{
     core::PluginName,
     plugin::wasm::Engine,
     reload::{self, AppSpec, PluginSpec, Source, State, Status, Supervisor},
-    server::{self, DevSite, Gateway, HostedApp, Listeners},
+    server::{self, DevSite, Gateway, HostedApp, Listeners, Tls},
 };
 use anyhow::Context;
 use std::{
@@ -27,8 +27,8 @@ pub(super) async fn serve(config: &Path, listen: Option<String>) -> anyhow::Resu
     let bound = Bound::bind(&config).await?;
     let specs = specs(&config, &gateway);
     let supervisor = Supervisor::serve(specs, Engine::new()?).await?;
-    let hangups = tokio::spawn(reload_on_hangup(supervisor)?);
-    bound.log();
+    let hangups = tokio::spawn(reload_on_hangup(supervisor, bound.tls())?);
+    bound.addresses().log();
     server::run(gateway, bound.listeners, shutdown()?).await;
     hangups.abort();
     Ok(())
@@ -50,12 +50,12 @@ pub(super) async fn dev(config: &Path, listen: Option<String>) -> anyhow::Result
     let mut settled = supervisor.status();
     // Only set here.
     let _ = status.set(supervisor.status());
-    let hangups = tokio::spawn(reload_on_hangup(supervisor)?);
+    let hangups = tokio::spawn(reload_on_hangup(supervisor, bound.tls())?);
 
-    let Bound { listeners, url, admin_url } = bound;
+    let addresses = bound.addresses();
+    let Bound { listeners, url, .. } = bound;
     let (stop, stopped) = watch::channel(false);
-    let told =
-        Told { config: config.clone(), addr: listeners.public.local_addr()?, url, admin_url };
+    let told = Told { config: config.clone(), addresses, url };
     let beside = tokio::spawn(async move { told.run(&mut settled, stopped).await });
     server::run(gateway, listeners, shutdown()?).await;
     stop.send_replace(true);
@@ -67,9 +67,8 @@ pub(super) async fn dev(config: &Path, listen: Option<String>) -> anyhow::Result
 /// What happens beside the gateway in dev, once it is up.
 struct Told {
     config: Config,
-    addr: SocketAddr,
+    addresses: Addresses,
     url: String,
-    admin_url: Option<String>,
 }
 
 impl Told {
@@ -82,8 +81,9 @@ impl Told {
         let serves = |status: &Status| status.iter().all(|app| app.version > 0);
         let up = async {
             status.wait_for(is_settled).await?;
-            log_addresses(self.addr, self.admin_url.as_deref());
-            eprintln!("{}", banner::banner(&self.config, &self.url, self.admin_url.as_deref()));
+            self.addresses.log();
+            let admin_url = self.addresses.admin.as_deref();
+            eprintln!("{}", banner::banner(&self.config, &self.url, admin_url));
             status.wait_for(serves).await?;
             Ok::<_, watch::error::RecvError>(())
         };
@@ -134,12 +134,20 @@ impl reload::Shell for HostedApp {
 
 /// Reloads everything on SIGHUP, for ever; owns the supervisor, which works
 /// until it is dropped.
-fn reload_on_hangup(supervisor: Supervisor) -> anyhow::Result<impl Future<Output = ()>> {
+fn reload_on_hangup(
+    supervisor: Supervisor,
+    tls: Option<Arc<Tls>>,
+) -> anyhow::Result<impl Future<Output = ()>> {
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         while hangup.recv().await.is_some() {
-            tracing::info!("SIGHUP: reloading all plugins");
+            let and_certificate = if tls.is_some() { " and the certificate" } else { "" };
+            tracing::info!("SIGHUP: reloading all plugins{and_certificate}");
             supervisor.reload_all();
+            if let Some(tls) = tls.clone() {
+                // What goes wrong is in the log.
+                let _ = tokio::task::spawn_blocking(move || tls.reload()).await;
+            }
         }
     })
 }
@@ -147,7 +155,7 @@ fn reload_on_hangup(supervisor: Supervisor) -> anyhow::Result<impl Future<Output
 fn load(path: &Path, listen: Option<String>) -> anyhow::Result<Config> {
     let mut config = Config::load(path)?;
     if let Some(listen) = listen {
-        config.listen = listen;
+        config.listen = Some(listen);
     }
     log::start(&config.log)?;
     Ok(config)
@@ -157,37 +165,69 @@ fn load(path: &Path, listen: Option<String>) -> anyhow::Result<Config> {
 /// is built.
 struct Bound {
     listeners: Listeners,
+    /// For commands that run beside the gateway.
     url: String,
-    admin_url: Option<String>,
 }
 
 impl Bound {
     async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let public =
-            bind(&config.listen).await.context("--listen, or `listen` in the configuration")?;
-        let url = banner::local_url(public.local_addr()?);
-        let (mut admin, mut admin_url) = (None, None);
+        let (mut public, mut tls, mut admin, mut url) = (None, None, None, String::new());
+        if let Some(config) = &config.tls {
+            let files = Tls::load(config)?;
+            let listener =
+                bind(&config.listen).await.context("`listen` of [tls] in the configuration")?;
+            url = banner::local_url("https", listener.local_addr()?);
+            tls = Some((listener, files));
+        }
+        if let Some(address) = &config.listen {
+            let listener =
+                bind(address).await.context("--listen, or `listen` in the configuration")?;
+            url = banner::local_url("http", listener.local_addr()?);
+            public = Some(listener);
+        }
         if let Some(address) = &config.admin {
             let listener =
                 bind(address).await.context("`admin` in the configuration (\"\" turns it off)")?;
-            admin_url = Some(banner::local_url(listener.local_addr()?));
             admin = Some(listener);
         }
-        Ok(Self { listeners: Listeners { public, admin }, url, admin_url })
+        Ok(Self { listeners: Listeners { public, tls, admin }, url })
     }
 
-    fn log(&self) {
-        if let Ok(addr) = self.listeners.public.local_addr() {
-            log_addresses(addr, self.admin_url.as_deref());
+    fn tls(&self) -> Option<Arc<Tls>> {
+        self.listeners.tls.as_ref().map(|(_, tls)| tls.clone())
+    }
+
+    fn addresses(&self) -> Addresses {
+        let addr = |listener: &TcpListener| listener.local_addr().ok();
+        let Listeners { public, tls, admin } = &self.listeners;
+        let admin = admin.as_ref().and_then(addr);
+        Addresses {
+            plain: public.as_ref().and_then(addr),
+            tls: tls.as_ref().and_then(|(listener, _)| addr(listener)),
+            admin: admin.map(|addr| banner::local_url("http", addr)),
         }
     }
 }
 
-/// Scripts wait for the first of these lines; it has the real port.
-fn log_addresses(addr: SocketAddr, admin_url: Option<&str>) {
-    tracing::info!("listening on http://{addr}");
-    if let Some(url) = admin_url {
-        tracing::info!("health and metrics on {url}");
+/// What the log says about where the gateway is.
+struct Addresses {
+    plain: Option<SocketAddr>,
+    tls: Option<SocketAddr>,
+    admin: Option<String>,
+}
+
+impl Addresses {
+    /// Scripts wait for the first of these lines; it has the real port.
+    fn log(&self) {
+        if let Some(addr) = self.plain {
+            tracing::info!("listening on http://{addr}");
+        }
+        if let Some(addr) = self.tls {
+            tracing::info!("listening on https://{addr}");
+        }
+        if let Some(url) = &self.admin {
+            tracing::info!("health and metrics on {url}");
+        }
     }
 }
 

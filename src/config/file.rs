@@ -14,13 +14,14 @@ use toml::Spanned;
 #[derive(Deserialize, Debug)]
 #[serde(default, deny_unknown_fields)]
 pub struct File {
-    /// `host:port` for clients and backends; port 0 takes a free one.
-    /// Default `"127.0.0.1:8080"`.
+    /// `host:port` for clients and backends; port 0 takes a free one, and `""`
+    /// turns it off where there is `[tls]`. Default `"127.0.0.1:8080"`.
     pub listen: Spanned<String>,
     /// `host:port` for `/healthz` and `/metrics`; `""` turns it off.
     /// Default `"127.0.0.1:9180"`.
     pub admin: Spanned<String>,
     pub log: LogConfig,
+    pub tls: Option<TlsFile>,
     pub http: HttpConfig,
     pub cors: CorsConfig,
     pub dev: DevFile,
@@ -33,6 +34,7 @@ impl Default for File {
             listen: unspanned("127.0.0.1:8080"),
             admin: unspanned("127.0.0.1:9180"),
             log: LogConfig::default(),
+            tls: None,
             http: HttpConfig::default(),
             cors: CorsConfig::default(),
             dev: DevFile::default(),
@@ -69,6 +71,19 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self { format: LogFormat::Text, level: "info".into() }
     }
+}
+
+/// `[tls]`: HTTPS, with HTTP/2 for clients that speak it. All three are needed.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFile {
+    /// `host:port` for clients and backends over TLS; port 0 takes a free one.
+    pub listen: Spanned<String>,
+    /// The certificate chain as a PEM file, the server's own certificate first.
+    /// Read again when it changes.
+    pub certificate: Spanned<PathBuf>,
+    /// Its private key as a PEM file, not encrypted. Read again when it changes.
+    pub key: Spanned<PathBuf>,
 }
 
 /// `[http]`: bounds of requests and connections.
@@ -108,6 +123,10 @@ pub struct HttpConfig {
     /// not open as many descriptors. Default 100 000.
     #[serde(deserialize_with = "positive")]
     pub max_connections: usize,
+    /// Most requests that an HTTP/2 connection may have running or held at a
+    /// time. At least 1, at most 10 000. Default 250.
+    #[serde(deserialize_with = "streams")]
+    pub max_streams: u32,
     /// Answers with a body of at least so many bytes are compressed (gzip) for
     /// clients that accept it; 0 is never. Default 16 KiB.
     pub compress_min_bytes: usize,
@@ -145,6 +164,7 @@ impl Default for HttpConfig {
             head_timeout_s: 10,
             body_timeout_s: 30,
             max_connections: 100_000,
+            max_streams: 250,
             compress_min_bytes: 16 << 10,
             trusted_proxies: Vec::new(),
             max_batch_items: 1000,
@@ -416,6 +436,15 @@ fn wait_s<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
 fn per_second<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let value = u32::deserialize(deserializer)?;
     if value <= 1000 { Ok(value) } else { Err(de::Error::custom("must be at most 1000")) }
+}
+
+fn streams<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let value = u32::deserialize(deserializer)?;
+    if (1..=10_000).contains(&value) {
+        Ok(value)
+    } else {
+        Err(de::Error::custom("must be 1 to 10000"))
+    }
 }
 
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {

@@ -29,16 +29,28 @@ use std::{
 pub struct Config {
     /// The file it came from.
     pub path: PathBuf,
-    /// `host:port` for clients and backends.
-    pub listen: String,
+    /// `host:port` for clients and backends; none: over TLS only.
+    pub listen: Option<String>,
     /// `host:port` for health and metrics; none: turned off.
     pub admin: Option<String>,
     pub log: LogConfig,
+    pub tls: Option<TlsConfig>,
     pub http: HttpConfig,
     pub cors: CorsConfig,
     pub dev: DevConfig,
     /// At least one, in the order of the file; their names differ.
     pub apps: Vec<AppConfig>,
+}
+
+/// HTTPS. Whether the files are any good is for [`crate::server::Tls`] to say.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// `host:port` for clients and backends.
+    pub listen: String,
+    /// A PEM file.
+    pub certificate: PathBuf,
+    /// A PEM file.
+    pub key: PathBuf,
 }
 
 /// What only `cometbox dev` uses.

@@ -1,8 +1,8 @@
 //! From the file to what the gateway works with.
 
 use super::{
-    AppConfig, Config, DevConfig, PluginConfig, RunConfig,
-    file::{AppFile, DevFile, File, LimitsFile, PluginFile},
+    AppConfig, Config, DevConfig, PluginConfig, RunConfig, TlsConfig,
+    file::{AppFile, DevFile, File, LimitsFile, PluginFile, TlsFile},
     folder_of,
 };
 use crate::{
@@ -31,14 +31,13 @@ const RESERVED_APP_NAMES: [&str; 3] = ["-", "cometbox.js", "favicon.ico"];
 
 pub(super) fn resolve(file: File, path: &Path) -> Result<Config, Wrong> {
     let dir = folder_of(path);
-    check_address("listen", &file.listen)?;
-    let admin = match file.admin.get_ref().as_str() {
-        "" => None,
-        admin => {
-            check_address("admin", &file.admin)?;
-            Some(admin.to_owned())
-        }
-    };
+    let listen = address_or_none("listen", &file.listen)?;
+    if listen.is_none() && file.tls.is_none() {
+        let message = "listen: \"\" turns it off, which makes sense with [tls] only";
+        return Err(wrong(&file.listen, message));
+    }
+    let admin = address_or_none("admin", &file.admin)?;
+    let tls = file.tls.map(|tls| resolve_tls(tls, dir)).transpose()?;
     if file.app.is_empty() {
         return Err(Wrong { span: None, message: "no [[app]]: there is nothing to serve".into() });
     }
@@ -53,14 +52,24 @@ pub(super) fn resolve(file: File, path: &Path) -> Result<Config, Wrong> {
     }
     Ok(Config {
         path: path.to_owned(),
-        listen: file.listen.into_inner(),
+        listen,
         admin,
         log: file.log,
+        tls,
         http: file.http,
         cors: file.cors,
         dev: resolve_dev(file.dev, dir)?,
         apps,
     })
+}
+
+/// None: it is turned off.
+fn address_or_none(key: &str, address: &Spanned<String>) -> Result<Option<String>, Wrong> {
+    if address.get_ref().is_empty() {
+        return Ok(None);
+    }
+    check_address(key, address)?;
+    Ok(Some(address.get_ref().clone()))
 }
 
 fn check_address(key: &str, address: &Spanned<String>) -> Result<(), Wrong> {
@@ -72,6 +81,21 @@ fn check_address(key: &str, address: &Spanned<String>) -> Result<(), Wrong> {
             format!("{key}: {:?} is no address; write \"127.0.0.1:8080\"", address.get_ref()),
         )),
     }
+}
+
+fn resolve_tls(file: TlsFile, dir: &Path) -> Result<TlsConfig, Wrong> {
+    check_address("listen", &file.listen)?;
+    for (key, path) in [("certificate", &file.certificate), ("key", &file.key)] {
+        let shown = dir.join(path.get_ref());
+        if !shown.is_file() {
+            return Err(wrong(path, format!("{key}: there is no file {}", shown.display())));
+        }
+    }
+    Ok(TlsConfig {
+        listen: file.listen.into_inner(),
+        certificate: dir.join(file.certificate.get_ref()),
+        key: dir.join(file.key.get_ref()),
+    })
 }
 
 fn resolve_dev(file: DevFile, dir: &Path) -> Result<DevConfig, Wrong> {

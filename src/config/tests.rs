@@ -22,7 +22,7 @@ const APP: &str = "[[app]]\nname = \"chat\"\nplugins = [\"plugins/chat\"]\n";
 #[test]
 fn the_smallest_file_has_all_defaults() {
     let config = parse(APP).expect("a valid file");
-    assert_eq!(config.listen, "127.0.0.1:8080");
+    assert_eq!(config.listen.as_deref(), Some("127.0.0.1:8080"));
     assert_eq!(config.admin.as_deref(), Some("127.0.0.1:9180"));
     assert_eq!(config.http, HttpConfig::default());
     assert!(config.cors.origins.is_empty() && config.dev.pages.is_none());
@@ -45,6 +45,10 @@ cors = { origins = ["https://example.org", "*"] }
 [http]
 max_body_bytes = 10
 trusted_proxies = ["10.0.0.0/8", "::1"]
+[tls]
+listen = "0.0.0.0:443"
+certificate = "auth.wasm"
+key = "readme.md"
 [dev]
 pages = "pages"
 [[dev.run]]
@@ -65,6 +69,9 @@ call_ms = 5
     let config = parse(text).expect("a valid file");
     assert_eq!(config.admin, None);
     assert_eq!(config.log.format, LogFormat::Json);
+    let tls = config.tls.expect("it is there");
+    assert_eq!(tls.listen, "0.0.0.0:443");
+    assert!(tls.certificate.ends_with("auth.wasm") && tls.key.ends_with("readme.md"));
     let proxies: Vec<_> = config.http.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(proxies, ["10.0.0.0/8", "::1/128"]);
     assert_eq!(config.dev.run[0].env["A"], "b");
@@ -92,7 +99,15 @@ fn errors_name_the_line_and_help() {
         ("[http]\nmax_body_bytes = \"1\"\n", 2, "max_body_bytes: invalid type: string"),
         ("listen = \"8080\"\n", 1, "listen: \"8080\" is no address"),
         ("listen = \"a:99999\"\n", 1, "is no address"),
+        ("listen = \"\"\n", 1, "makes sense with [tls] only"),
+        ("[tls]\nlisten = \"x\"\nkey = \"k\"\ncertificate = \"c\"\n", 2, "is no address"),
+        (
+            "[tls]\nlisten = \"x:1\"\nkey = \"k\"\ncertificate = \"c\"\n",
+            4,
+            "certificate: there is no",
+        ),
         ("[http]\ntrusted_proxies = [\"::1\", \"10.0.0.0/33\"]\n", 2, "no address and no network"),
+        ("[http]\nmax_streams = 0\n", 2, "max_streams: must be 1 to 10000"),
         ("admin = \"x\"\n", 1, "admin: \"x\" is no address"),
         ("log = { format = \"xml\" }\n", 1, "unknown variant `xml`"),
         ("log = { lvl = \"info\" }\n", 1, "unknown key \"lvl\", did you mean \"level\"?"),

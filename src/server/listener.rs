@@ -3,6 +3,7 @@
 use super::{
     full::{self, Site},
     gateway::Gateway,
+    tls::Tls,
 };
 use crate::transport::{Code, ErrorBody};
 use rustix::{
@@ -68,19 +69,42 @@ fn notice_lost_peers(listener: &TcpListener, timeout_s: u64) -> io::Result<()> {
 }
 
 /// Accepts clients and backends for ever; to be dropped.
-pub(super) async fn accept(gateway: Arc<Gateway>, listener: TcpListener) {
-    if let Err(error) = notice_lost_peers(&listener, gateway.http().peer_timeout_s) {
-        tracing::warn!(%error, "clients that vanish will not be noticed: the system refuses");
+pub(super) async fn accept(
+    gateway: &Arc<Gateway>,
+    plain: Option<TcpListener>,
+    tls: Option<(TcpListener, Arc<Tls>)>,
+) {
+    let listeners = plain.iter().chain(tls.as_ref().map(|(listener, _)| listener));
+    for listener in listeners {
+        if let Err(error) = notice_lost_peers(listener, gateway.http().peer_timeout_s) {
+            tracing::warn!(%error, "clients that vanish will not be noticed: the system refuses");
+        }
     }
-    let max_connections = connection_limit(&gateway);
+    let max_connections = connection_limit(gateway);
     if max_connections < gateway.http().max_connections {
         tracing::info!(max_connections, "limited by the number of descriptors (ulimit -n)");
     }
+    let plain = async {
+        match plain {
+            Some(listener) => accept_plain(gateway, listener, max_connections).await,
+            None => std::future::pending().await,
+        }
+    };
+    let tls = async {
+        match tls {
+            Some((listener, tls)) => accept_tls(gateway, listener, &tls, max_connections).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::join!(plain, tls);
+}
+
+async fn accept_plain(gateway: &Arc<Gateway>, listener: TcpListener, max_connections: usize) {
     let turned_away = Arc::new(Semaphore::new(MAX_TURNED_AWAY));
     loop {
         let Some((tcp, peer)) = accepted_or_pause(listener.accept().await).await else { continue };
         if gateway.connections() < max_connections {
-            if let Err(error) = admit(&gateway, tcp, peer) {
+            if let Err(error) = admit(gateway, tcp, peer) {
                 tracing::debug!(%error, "a connection went away at once");
             }
             continue;
@@ -92,6 +116,25 @@ pub(super) async fn accept(gateway: Arc<Gateway>, listener: TcpListener) {
                 full::turn_away(tcp, &ErrorBody::new(Code::Overloaded, message)).await;
                 drop(permit);
             });
+        }
+    }
+}
+
+async fn accept_tls(
+    gateway: &Arc<Gateway>,
+    listener: TcpListener,
+    tls: &Tls,
+    max_connections: usize,
+) {
+    loop {
+        let Some((tcp, peer)) = accepted_or_pause(listener.accept().await).await else { continue };
+        if gateway.connections() >= max_connections {
+            // Saying so would take a handshake, which is what is to be saved.
+            gateway.metrics.turned_away();
+        } else if let Err(error) = tcp.set_nodelay(true) {
+            tracing::debug!(%error, "a connection went away at once");
+        } else {
+            full::serve_tls(gateway, tls, tcp, peer.ip());
         }
     }
 }

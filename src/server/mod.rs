@@ -1,9 +1,9 @@
 //! The shell: sockets, HTTP, held reads, health and metrics, shutdown.
 //!
 //! A request's way: [`listener`] → [`front`] (or [`full`], where it is no plain
-//! one) → [`ask`] (what its head comes to) → [`routes`] (the protocol) →
-//! [`hosted`] (one app; every call into it delivers the answers that came out)
-//! → [`readers`] (whoever waits for one) → [`http1`] and the socket.
+//! one, or comes by TLS) → [`ask`] (what its head comes to) → [`routes`] (the
+//! protocol) → [`hosted`] (one app; every call into it delivers the answers that
+//! came out) → [`readers`] (whoever waits for one) → [`http1`] and the socket.
 
 mod admin;
 pub mod ask;
@@ -23,11 +23,13 @@ mod proxies;
 mod readers;
 pub mod reply;
 pub mod routes;
+mod tls;
 
 pub use clock::Clock;
 pub use dev::DevSite;
 pub use gateway::Gateway;
 pub use hosted::HostedApp;
+pub use tls::{Tls, TlsError};
 
 use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -35,7 +37,9 @@ use tokio::{net::TcpListener, task::JoinSet};
 /// What the gateway listens on.
 pub struct Listeners {
     /// For clients and backends.
-    pub public: TcpListener,
+    pub public: Option<TcpListener>,
+    /// For the same, over TLS.
+    pub tls: Option<(TcpListener, Arc<Tls>)>,
     /// For health and metrics.
     pub admin: Option<TcpListener>,
 }
@@ -60,11 +64,14 @@ pub async fn run(gateway: Arc<Gateway>, listeners: Listeners, shutdown: impl Fut
         Ok(threads) => threads,
         Err(error) => return tracing::error!(%error, "cannot start the threads that serve"),
     };
+    if let Some((_, tls)) = &listeners.tls {
+        tasks.spawn(tls.clone().watch());
+    }
     tokio::select! {
-        () = listener::accept(gateway.clone(), listeners.public) => {}
+        () = listener::accept(&gateway, listeners.public, listeners.tls) => {}
         () = shutdown => {}
     }
-    // The public listener is closed by now, the other tasks still run.
+    // The public listeners are closed by now, the other tasks still run.
     tracing::info!(connections = gateway.connections(), "shutting down");
     gateway.stop();
     let grace = Duration::from_secs(gateway.http().shutdown_grace_s);

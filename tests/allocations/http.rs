@@ -42,7 +42,7 @@ fn with_gateway(work: impl FnOnce(SocketAddr)) {
     let public = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
     let addr = public.local_addr().expect("it is bound");
     let (stop, stopped) = oneshot::channel::<()>();
-    let listeners = Listeners { public, admin: None };
+    let listeners = Listeners { public: Some(public), tls: None, admin: None };
     let running = runtime.spawn(server::run(gateway, listeners, async {
         let _ = stopped.await;
     }));

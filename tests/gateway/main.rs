@@ -9,5 +9,6 @@ mod sim;
 mod streams;
 mod support;
 mod tidy;
+mod tls;
 mod transcripts;
 mod vanish;

@@ -12,6 +12,8 @@ use super::{
         reply::Reply,
     },
     Site,
+    pipe::Pipe,
+    streams::Streams,
     websocket::Session,
 };
 use crate::{
@@ -27,7 +29,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{
             AtomicU8, AtomicU64, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
@@ -35,10 +37,7 @@ use std::{
     },
     task::{Context, Poll, ready},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What a connection is at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +74,8 @@ pub(super) struct Conn {
     phase: AtomicU64,
     /// What follows HTTP on it.
     upgrade: Mutex<Option<Box<Session>>>,
+    /// Of HTTP/2, in place of a phase.
+    streams: OnceLock<Streams>,
     orders: AtomicU8,
     waker: AtomicWaker,
 }
@@ -85,6 +86,7 @@ impl Conn {
             clock,
             phase: AtomicU64::new(0),
             upgrade: Mutex::default(),
+            streams: OnceLock::new(),
             orders: AtomicU8::new(0),
             waker: AtomicWaker::new(),
         };
@@ -120,6 +122,32 @@ impl Conn {
 
     pub(super) fn take_upgrade(&self) -> Option<Box<Session>> {
         self.upgrade.lock().take()
+    }
+
+    /// It turned out to be of HTTP/2.
+    pub(super) fn speaks_http2(&self) {
+        self.streams.get_or_init(|| Streams::new(self.clock));
+    }
+
+    /// None: it is of HTTP/1.1.
+    pub(super) fn streams(&self) -> Option<&Streams> {
+        self.streams.get()
+    }
+
+    /// Whether it is over its time.
+    fn is_late(&self, http: &HttpConfig, now_ms: u64, is_stopping: bool) -> bool {
+        if let Some(streams) = self.streams() {
+            return streams.are_late(http, now_ms);
+        }
+        let (phase, since_ms) = self.phase_since();
+        let limit_s = match phase {
+            Phase::Stalled if is_stopping => return true,
+            Phase::Idle | Phase::Answering | Phase::Stalled => http.idle_timeout_s,
+            Phase::Head => http.head_timeout_s,
+            Phase::Busy | Phase::Streaming => return false,
+        };
+        let limit_ms = limit_s.saturating_mul(1000).saturating_add(COARSE_MS);
+        now_ms.saturating_sub(since_ms) >= limit_ms
     }
 
     fn order(&self, order: u8) {
@@ -198,16 +226,9 @@ impl Conns {
     /// Ends the connections that are over their time; on the way down nobody
     /// waits for those who do not read.
     pub(in super::super) fn sweep(&self, http: &HttpConfig, is_stopping: bool) {
-        let now = self.clock.coarse_ms();
+        let now_ms = self.clock.coarse_ms();
         for (_, conn) in &*self.all.lock() {
-            let (phase, since) = conn.phase_since();
-            let limit_s = match phase {
-                Phase::Stalled if is_stopping => 0,
-                Phase::Idle | Phase::Answering | Phase::Stalled => http.idle_timeout_s,
-                Phase::Head => http.head_timeout_s,
-                Phase::Busy | Phase::Streaming => continue,
-            };
-            if now.saturating_sub(since) >= limit_s.saturating_mul(1000).saturating_add(COARSE_MS) {
+            if conn.is_late(http, now_ms, is_stopping) {
                 conn.order(TIMED_OUT);
             }
         }
@@ -225,7 +246,7 @@ pub(super) fn last_words(error: &ErrorBody) -> Bytes {
 /// A socket that notes the phases of its connection, and says in JSON what
 /// hyper would say without a body.
 pub(super) struct Socket {
-    tcp: TcpStream,
+    pipe: Pipe,
     conn: Arc<Conn>,
     /// What was read of it before hyper got it.
     before: Bytes,
@@ -237,12 +258,12 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(tcp: TcpStream, before: Bytes, conn: Arc<Conn>) -> Self {
-        Self { tcp, conn, before, instead: None, is_at_eof: false, is_bounded: false }
+    pub(super) fn new(pipe: Pipe, before: Bytes, conn: Arc<Conn>) -> Self {
+        Self { pipe, conn, before, instead: None, is_at_eof: false, is_bounded: false }
     }
 
-    pub(super) fn into_tcp(self) -> TcpStream {
-        self.tcp
+    pub(super) fn into_pipe(self) -> Pipe {
+        self.pipe
     }
 
     /// The peer has said all it will.
@@ -282,7 +303,7 @@ impl Socket {
             (Phase::Streaming, _) if !self.is_bounded => {
                 self.is_bounded = true;
                 // Without it the stream is served as well.
-                let _ = set_socket_send_buffer_size(&self.tcp, STREAM_SEND_BYTES);
+                let _ = set_socket_send_buffer_size(self.pipe.tcp(), STREAM_SEND_BYTES);
             }
             _ => {}
         }
@@ -293,7 +314,7 @@ impl Socket {
             if bytes.is_empty() {
                 break; // stays as a mark that hyper's own is not to follow
             }
-            let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, bytes))?;
+            let written = ready!(Pin::new(&mut self.pipe).poll_write(cx, bytes))?;
             bytes.advance(written);
         }
         Poll::Ready(Ok(()))
@@ -308,7 +329,7 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let filled = buf.filled().len();
         if self.before.is_empty() {
-            ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
+            ready!(Pin::new(&mut self.pipe).poll_read(cx, buf))?;
         } else {
             let count = self.before.len().min(buf.remaining());
             buf.put_slice(&self.before.split_to(count));
@@ -331,7 +352,7 @@ impl AsyncWrite for Socket {
         if self.replace(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
-        let written = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        let written = Pin::new(&mut self.pipe).poll_write(cx, buf);
         self.note(&written);
         written
     }
@@ -344,18 +365,18 @@ impl AsyncWrite for Socket {
         if bufs.first().is_some_and(|first| self.replace(first)) {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let written = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        let written = Pin::new(&mut self.pipe).poll_write_vectored(cx, bufs);
         self.note(&written);
         written
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.pipe.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_instead(cx))?;
-        ready!(Pin::new(&mut self.tcp).poll_flush(cx))?;
+        ready!(Pin::new(&mut self.pipe).poll_flush(cx))?;
         // hyper flushes once all it had to write is written.
         if self.conn.phase() == Phase::Answering {
             self.conn.enter(Phase::Idle);
@@ -365,6 +386,6 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_instead(cx))?;
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.pipe).poll_shutdown(cx)
     }
 }

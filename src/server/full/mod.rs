@@ -1,20 +1,30 @@
-//! Full HTTP, by hyper: whatever the front does not read itself, and the admin
-//! address. A task per connection.
+//! Full HTTP, by hyper: whatever the front does not read itself, TLS, HTTP/2,
+//! and the admin address. A task per connection (and per stream of HTTP/2).
 
 mod conn;
 mod follow;
+mod heads;
 mod held;
+mod http2;
+mod pipe;
+mod secure;
 mod service;
 mod stream;
+mod streams;
 mod websocket;
 
 pub(super) use conn::Conns;
 pub(super) use held::HeldReads;
+pub(super) use secure::serve_tls;
 
-use self::conn::{Conn, Phase, Seat, Socket, last_words};
+use self::{
+    conn::{Conn, Phase, Seat, Socket, last_words},
+    pipe::Pipe,
+};
 use super::gateway::Gateway;
 use crate::transport::{Code, ErrorBody};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::{
@@ -54,7 +64,7 @@ pub(super) fn take_over(gateway: &Arc<Gateway>, socket: OwnedFd, input: &[u8], p
     match TcpStream::from_std(StdTcpStream::from(socket)) {
         Ok(tcp) => {
             let input = Bytes::copy_from_slice(input);
-            tokio::spawn(serve(gateway.clone(), seat, tcp, input, peer, Site::Public));
+            tokio::spawn(serve(gateway.clone(), seat, Pipe::Tcp(tcp), input, peer, Site::Public));
         }
         Err(error) => tracing::debug!(%peer, %error, "a connection went away at once"),
     }
@@ -63,13 +73,13 @@ pub(super) fn take_over(gateway: &Arc<Gateway>, socket: OwnedFd, input: &[u8], p
 /// Serves the operator.
 pub(super) fn serve_admin(gateway: &Arc<Gateway>, tcp: TcpStream, peer: IpAddr) {
     let seat = Conns::seat(gateway, Site::Admin);
-    tokio::spawn(serve(gateway.clone(), seat, tcp, Bytes::new(), peer, Site::Admin));
+    tokio::spawn(serve(gateway.clone(), seat, Pipe::Tcp(tcp), Bytes::new(), peer, Site::Admin));
 }
 
 /// Answers with an error, and ends the connection.
 pub(super) async fn turn_away(mut tcp: TcpStream, error: &ErrorBody) {
     if tcp.write_all(&last_words(error)).await.is_ok() {
-        linger(tcp, LINGER_BYTES).await;
+        linger(Pipe::Tcp(tcp), LINGER_BYTES).await;
     }
 }
 
@@ -83,7 +93,7 @@ enum End {
 async fn serve(
     gateway: Arc<Gateway>,
     seat: Seat,
-    tcp: TcpStream,
+    pipe: Pipe,
     input: Bytes,
     peer: IpAddr,
     site: Site,
@@ -104,7 +114,7 @@ async fn serve(
         // hyper's default needs no allocation.
         builder.max_headers(config.max_headers);
     }
-    let socket = TokioIo::new(Socket::new(tcp, input, conn.clone()));
+    let socket = TokioIo::new(Socket::new(pipe, input, conn.clone()));
     let mut http = builder.serve_connection(socket, service);
     let mut is_finishing = false;
     let end = poll_fn(|cx| {
@@ -138,16 +148,20 @@ async fn finish(socket: Socket, end: &End, conn: &Conn, max_body_bytes: usize) {
     let is_at_eof = socket.is_at_eof();
     match end {
         End::Done if is_at_eof => {}
-        End::Done => linger(socket.into_tcp(), max_body_bytes.saturating_add(LINGER_BYTES)).await,
+        End::Done => linger(socket.into_pipe(), max_body_bytes.saturating_add(LINGER_BYTES)).await,
         End::TimedOut => {
             if conn.phase() == Phase::Head {
                 let error =
                     ErrorBody::new(Code::RequestTimeout, "the request's head took too long");
                 let bytes = last_words(&error);
-                let tcp = socket.into_tcp();
+                let mut pipe = socket.into_pipe();
+                let written = async {
+                    pipe.write_all(&bytes).await?;
+                    pipe.flush().await
+                };
                 // A client that does not read has no claim to an answer.
-                if tcp.try_write(&bytes).is_ok() {
-                    linger(tcp, LINGER_BYTES).await;
+                if let Some(Ok(())) = written.now_or_never() {
+                    linger(pipe, LINGER_BYTES).await;
                 }
             }
         }
@@ -155,14 +169,14 @@ async fn finish(socket: Socket, end: &End, conn: &Conn, max_body_bytes: usize) {
 }
 
 /// Says that nothing more comes, and reads for a while what still does.
-async fn linger(mut tcp: TcpStream, max_bytes: usize) {
+async fn linger(mut pipe: Pipe, max_bytes: usize) {
     let rest = async {
-        tcp.shutdown().await?;
+        pipe.shutdown().await?;
         // On the heap: every connection's task has room for this future.
         let mut buffer = vec![0; 4096];
         let mut left = max_bytes;
         loop {
-            let read = tcp.read(&mut buffer).await?;
+            let read = pipe.read(&mut buffer).await?;
             if read == 0 || read > left {
                 return std::io::Result::Ok(());
             }

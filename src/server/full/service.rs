@@ -16,6 +16,7 @@ use super::{
     follow::Follower,
     held::HeldRead,
     stream::{Answering, Stream},
+    streams::BodyRoom,
     websocket,
 };
 use crate::{
@@ -23,10 +24,10 @@ use crate::{
     transport::{Accepted, Code, ErrorBody, Format, StreamFormat},
 };
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, header, request::Parts};
+use http::{HeaderValue, header, request::Parts};
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    Request, Response,
+    Request, Response, Version,
     body::{Body, Incoming},
 };
 use std::{borrow::Cow, convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
@@ -44,7 +45,8 @@ pub(super) async fn serve(
 ) -> Result<Response<Answering>, Infallible> {
     conn.enter(Phase::Busy);
     let (parts, body) = request.into_parts();
-    let headers = || all_headers(&parts.headers);
+    let has_streams = parts.version == Version::HTTP_2;
+    let headers = || all_headers(&parts);
     let ask = ask(&parts, &headers, peer);
     let grant = match site {
         Site::Admin => None,
@@ -85,7 +87,8 @@ pub(super) async fn serve(
         }
     };
     compress::reply(&mut reply, wish.gzip, gateway.http());
-    reply.close |= gateway.is_stopping();
+    // A connection of HTTP/2 does not end with one answer.
+    reply.close = !has_streams && (reply.close || gateway.is_stopping());
     conn.enter(Phase::Answering);
     Ok(response(reply, gateway.cors(), grant))
 }
@@ -112,11 +115,11 @@ fn ask<'a>(
         path: parts.uri.path(),
         query: parts.uri.query(),
         accepted: Accepted::of(text(header::ACCEPT)),
+        accept_encoding: text(header::ACCEPT_ENCODING),
         authorization: text(header::AUTHORIZATION),
         content_type: text(header::CONTENT_TYPE),
         last_event_id: parts.headers.get("last-event-id").and_then(|id| ask::text(id.as_bytes())),
         origin: text(header::ORIGIN),
-        accept_encoding: text(header::ACCEPT_ENCODING),
         is_preflight: parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD),
         preflight_headers: text(header::ACCESS_CONTROL_REQUEST_HEADERS),
         headers,
@@ -139,7 +142,7 @@ async fn answer(
     let route = match ask::plan(gateway, ask) {
         Plan::Route(route) => route,
         Plan::Reply(route, reply) => return First::Reply(route, reply),
-        Plan::Page if ask.path == ECHO && websocket::is_asked(&parts.headers) => {
+        Plan::Page if ask.path == ECHO && websocket::is_asked(parts) => {
             return match websocket::accept_echo(gateway, parts) {
                 Ok((response, session)) => {
                     conn.upgrade(session);
@@ -159,7 +162,7 @@ async fn answer(
     if let Endpoint::Read(name) = &route.endpoint {
         let app = &route.app;
         let stays = match route.stream(ask) {
-            _ if websocket::is_asked(&parts.headers) => {
+            _ if websocket::is_asked(parts) => {
                 Some(websocket(gateway, conn, app, name, ask, parts))
             }
             Some(format) => Some(stream(gateway, app, name, ask, &body, format).await),
@@ -172,8 +175,9 @@ async fn answer(
             });
         }
     }
+    let mut room = BodyRoom::none(conn);
     let body = if route.takes_body() {
-        match collect(config, body).await {
+        match collect(config, body, &mut room).await {
             Ok(body) => body,
             Err(error) => {
                 let reply = Reply::error(&error, ask.accepted.format()).closing();
@@ -269,6 +273,14 @@ fn check_head(config: &HttpConfig, parts: &Parts) -> Result<(), ErrorBody> {
         name.as_str().len() + ": ".len() + value.len() + "\r\n".len()
     };
     let headers: usize = parts.headers.iter().map(header_line).sum();
+    // Of HTTP/1.1, hyper counts them itself.
+    if parts.headers.len() > config.max_headers {
+        let max = config.max_headers;
+        return Err(ErrorBody::new(
+            Code::HeadersTooLarge,
+            format!("the request has more than {max} headers"),
+        ));
+    }
     if request_line + headers + "\r\n".len() > config.max_head_bytes {
         let max = config.max_head_bytes;
         return Err(ErrorBody::new(
@@ -279,7 +291,11 @@ fn check_head(config: &HttpConfig, parts: &Parts) -> Result<(), ErrorBody> {
     Ok(())
 }
 
-async fn collect(config: &HttpConfig, body: Incoming) -> Result<Bytes, ErrorBody> {
+async fn collect(
+    config: &HttpConfig,
+    body: Incoming,
+    room: &mut BodyRoom<'_>,
+) -> Result<Bytes, ErrorBody> {
     let too_large = || {
         let max = config.max_body_bytes;
         ErrorBody::new(Code::TooLarge, format!("the body is larger than {max} bytes"))
@@ -300,6 +316,12 @@ async fn collect(config: &HttpConfig, body: Incoming) -> Result<Bytes, ErrorBody
             if whole.len() + more.len() + data.len() > config.max_body_bytes {
                 return Err(too_large());
             }
+            if !room.grow(data.len(), config.max_body_bytes) {
+                return Err(ErrorBody::new(
+                    Code::Overloaded,
+                    "this connection sends too many large bodies at a time",
+                ));
+            }
             // Nearly every body comes in one piece.
             if whole.is_empty() && more.is_empty() {
                 whole = data;
@@ -316,12 +338,26 @@ async fn collect(config: &HttpConfig, body: Incoming) -> Result<Bytes, ErrorBody
     }
 }
 
-fn all_headers(headers: &HeaderMap) -> Vec<(String, String)> {
-    let pair = |(name, value): (&header::HeaderName, &HeaderValue)| {
-        let value = std::str::from_utf8(value.as_bytes()).ok()?;
-        Some((name.as_str().to_owned(), value.to_owned()))
-    };
-    headers.iter().filter_map(pair).collect()
+/// As plugins see them, by whatever HTTP they came: with the authority of HTTP/2
+/// as `host`, and cookies in one line (RFC 9113, 8.2.3 and 8.3.1).
+fn all_headers(parts: &Parts) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = Vec::with_capacity(parts.headers.len() + 1);
+    let is_h2 = parts.version == Version::HTTP_2;
+    if let Some(authority) = parts.uri.authority()
+        && is_h2
+        && !parts.headers.contains_key(header::HOST)
+    {
+        all.push(("host".into(), authority.as_str().into()));
+    }
+    for (name, value) in &parts.headers {
+        let Ok(value) = std::str::from_utf8(value.as_bytes()) else { continue };
+        let is_cookie = is_h2 && *name == header::COOKIE;
+        match all.iter_mut().find(|(known, _)| is_cookie && known == "cookie") {
+            Some((_, cookies)) => cookies.extend(["; ", value]),
+            None => all.push((name.as_str().to_owned(), value.to_owned())),
+        }
+    }
+    all
 }
 
 fn response(reply: Reply, cors: &CorsConfig, grant: Option<Grant>) -> Response<Answering> {

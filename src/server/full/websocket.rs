@@ -25,7 +25,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
+use http::{HeaderValue, Request, Response, Version, header, request::Parts};
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_tungstenite::{
@@ -75,10 +75,12 @@ pub(super) struct Reading {
 }
 
 /// Whether a request asks for a WebSocket.
-pub(super) fn is_asked(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::UPGRADE)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+pub(super) fn is_asked(parts: &Parts) -> bool {
+    parts.version == Version::HTTP_11
+        && parts
+            .headers
+            .get(header::UPGRADE)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// The answer to a handshake, and what follows it.
@@ -186,7 +188,7 @@ impl Session {
         if tokio::time::timeout(LINGER, goodbye).await.is_ok_and(|done| done.is_err()) {
             // It broke the rules, so that nothing more is read; but its close
             // frame would be destroyed by what it still sends.
-            linger(socket.into_inner().into_tcp(), usize::MAX).await;
+            linger(socket.into_inner().into_pipe(), usize::MAX).await;
         }
     }
 }

@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// One connection.
-pub struct Client {
-    reader: BufReader<TcpStream>,
+/// One connection, by TCP unless it says otherwise.
+pub struct Client<S: Read = TcpStream> {
+    reader: BufReader<S>,
 }
 
 /// An answer.
@@ -67,6 +67,30 @@ impl Client {
         self.reader.get_ref().shutdown(how).expect("an open socket");
     }
 
+    /// True if the gateway has ended the connection, or does so before `limit`.
+    pub fn is_closed_within(&mut self, limit: Duration) -> bool {
+        let started = Instant::now();
+        let stream = self.reader.get_ref();
+        stream.set_read_timeout(Some(limit)).expect("a positive time");
+        let result = self.reader.read(&mut [0; 1]);
+        self.reader.get_ref().set_read_timeout(Some(PATIENCE)).expect("a positive time");
+        match result {
+            Ok(read) => read == 0,
+            // A reset is an end, too.
+            Err(_) => started.elapsed() < limit,
+        }
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    pub fn over(stream: S) -> Self {
+        Self { reader: BufReader::new(stream) }
+    }
+
+    pub fn stream(&self) -> &S {
+        self.reader.get_ref()
+    }
+
     /// Sends bytes as they are. False: the connection is gone.
     pub fn send_raw(&mut self, bytes: &[u8]) -> bool {
         self.reader.get_mut().write_all(bytes).is_ok()
@@ -121,20 +145,6 @@ impl Client {
         self.reader.read_exact(&mut bytes).ok()?;
         assert_eq!(bytes.split_off(length), b"\r\n");
         (length > 0).then(|| String::from_utf8(bytes).expect("a stream is text"))
-    }
-
-    /// True if the gateway has ended the connection, or does so before `limit`.
-    pub fn is_closed_within(&mut self, limit: Duration) -> bool {
-        let started = Instant::now();
-        let stream = self.reader.get_ref();
-        stream.set_read_timeout(Some(limit)).expect("a positive time");
-        let result = self.reader.read(&mut [0; 1]);
-        self.reader.get_ref().set_read_timeout(Some(PATIENCE)).expect("a positive time");
-        match result {
-            Ok(read) => read == 0,
-            // A reset is an end, too.
-            Err(_) => started.elapsed() < limit,
-        }
     }
 
     pub fn request(

@@ -56,6 +56,8 @@ pub fn component(folder: &'static str) -> PathBuf {
 pub struct Gateway {
     process: Process,
     pub addr: SocketAddr,
+    /// Where it listens over TLS.
+    pub tls: Option<SocketAddr>,
     pub admin: SocketAddr,
     log: Arc<Mutex<String>>,
     _dir: tempfile::TempDir,
@@ -102,7 +104,11 @@ impl Gateway {
     fn run_at(address: &str, command: &str, config: &str, patience: Duration) -> Self {
         let dir = tempfile::tempdir().expect("the test machine has a temp folder");
         let file = dir.path().join("cometbox.toml");
-        let config = format!("listen = \"{address}:0\"\nadmin = \"127.0.0.1:0\"\n{config}");
+        let listen = match config.contains("listen = \"\"") {
+            true => String::new(),
+            false => format!("listen = \"{address}:0\"\n"),
+        };
+        let config = format!("{listen}admin = \"127.0.0.1:0\"\n{config}");
         std::fs::write(&file, config).expect("fresh folder");
         let mut child = Command::new(BINARY)
             .args([command, "--config"])
@@ -129,10 +135,11 @@ impl Gateway {
         let started = Instant::now();
         loop {
             let text = log.lock().expect("nobody panics with it").clone();
-            let found = address(&text, "listening on http://")
-                .zip(address(&text, "health and metrics on http://"));
-            if let Some((addr, admin)) = found {
-                return Self { process, addr, admin, log, _dir: dir };
+            // The last of them is logged last.
+            if let Some(admin) = address(&text, "health and metrics on http://") {
+                let tls = address(&text, "listening on https://");
+                let addr = address(&text, "listening on http://").or(tls).expect("it listens");
+                return Self { process, addr, tls, admin, log, _dir: dir };
             }
             let has_ended = process.0.try_wait().expect("it is our child").is_some();
             assert!(!has_ended && started.elapsed() < patience, "does not start:\n{text}");
@@ -171,6 +178,16 @@ impl Gateway {
         let id = self.process.0.id().to_string();
         let kill = Command::new("kill").args(["-s", name, &id]).status().expect("there is a kill");
         assert!(kill.success());
+    }
+
+    /// Its memory, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id()));
+        let status = status.expect("it runs");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has some");
+        let kib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
+        kib * 1024
     }
 
     /// How it ended.

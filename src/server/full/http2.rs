@@ -1,0 +1,176 @@
+//! HTTP/2, whose limits are all said here: what hyper would choose may change
+//! with its version.
+
+use super::{
+    super::gateway::Gateway,
+    LINGER, Site,
+    conn::{Conn, Seat},
+    heads::Heads,
+    pipe::Pipe,
+    service,
+    streams::{Pieces, Stream},
+};
+use crate::config::HttpConfig;
+use hyper::server::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::{
+    future::poll_fn,
+    io,
+    net::IpAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Streams at a time that were reset before anybody looked at them; one more and
+/// the connection ends (CVE-2023-44487, rapid reset).
+const MAX_PENDING_RESETS: usize = 20;
+
+/// Streams that were reset because of what their client did; one more in the
+/// life of a connection and it ends.
+const MAX_ERROR_RESETS: usize = 1000;
+
+/// What a stream, and a connection, may send of bodies before it is asked for
+/// more. Bodies are taken at once, so this only bounds what is on its way.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Largest frame, in bytes: the least that the standard allows to say.
+const FRAME_BYTES: u32 = 16 << 10;
+
+/// What is kept of a stream's answer beyond what its client has room for.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
+
+/// Remembered headers of a connection (HPACK), in bytes: the standard's default.
+const HEADER_TABLE_BYTES: u32 = 4096;
+
+/// What each header counts beyond its text (RFC 9113, 6.5.2), in bytes.
+const HEADER_OVERHEAD_BYTES: usize = 32;
+
+/// So often within its idle time a client is asked whether it is still there:
+/// it may hold reads, which nothing else would end.
+const PINGS_PER_IDLE_TIME: u32 = 3;
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(gateway: Arc<Gateway>, seat: Seat, pipe: Pipe, peer: IpAddr) {
+    let config = gateway.http();
+    let conn = seat.conn.clone();
+    conn.speaks_http2();
+    let service = {
+        let (gateway, conn) = (gateway.clone(), conn.clone());
+        hyper::service::service_fn(move |request| {
+            // Before the task of the stream is: it counts from now on.
+            let stream = Stream::begin(&conn);
+            let answer = service::serve(gateway.clone(), conn.clone(), peer, Site::Public, request);
+            async move { answer.await.map(|answer| answer.map(|body| Pieces::new(body, stream))) }
+        })
+    };
+    let socket = Socket { pipe, conn: conn.clone(), heads: Heads::new() };
+    let mut http = pin!(builder(config).serve_connection(TokioIo::new(socket), service));
+    let mut is_finishing = false;
+    let ended = poll_fn(|cx| {
+        let orders = conn.orders(cx);
+        if orders.timed_out {
+            return Poll::Ready(None);
+        }
+        if orders.finish && !is_finishing {
+            is_finishing = true;
+            http.as_mut().graceful_shutdown();
+        }
+        http.as_mut().poll(cx).map(Some)
+    })
+    .await;
+    let ended = match ended {
+        Some(ended) => Some(ended),
+        None => {
+            // Politely, if the client is there to be told.
+            http.as_mut().graceful_shutdown();
+            tokio::time::timeout(LINGER, http).await.ok()
+        }
+    };
+    if let Some(Err(error)) = ended {
+        tracing::debug!(%peer, %error, "a connection ended early");
+    }
+}
+
+fn builder(config: &HttpConfig) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    // A head that is too large for the gateway, but not much, gets its error
+    // in JSON. hyper bounds the frames of one by this, too (CVE-2024-27316).
+    let overhead = config.max_headers.saturating_mul(HEADER_OVERHEAD_BYTES);
+    let max_head = u32::try_from(config.max_head_bytes.saturating_add(overhead));
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(config.max_streams)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_ERROR_RESETS)
+        .max_header_list_size(max_head.unwrap_or(u32::MAX))
+        .header_table_size(HEADER_TABLE_BYTES)
+        .max_frame_size(FRAME_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .keep_alive_interval(Duration::from_secs(config.idle_timeout_s) / PINGS_PER_IDLE_TIME)
+        .keep_alive_timeout(Duration::from_secs(config.head_timeout_s));
+    builder
+}
+
+/// The bytes of a connection, and whether part of a head is among them.
+struct Socket {
+    pipe: Pipe,
+    conn: Arc<Conn>,
+    heads: Heads,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let me = &mut *self;
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut me.pipe).poll_read(cx, buf))?;
+        let was_within = me.heads.is_within();
+        let has_ended = me.heads.see(&buf.filled()[before..]);
+        let is_within = me.heads.is_within();
+        if let Some(streams) = me.conn.streams()
+            && (is_within != was_within || has_ended)
+        {
+            streams.note_head(is_within);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.pipe).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.pipe).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.pipe.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_shutdown(cx)
+    }
+}
