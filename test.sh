@@ -84,7 +84,7 @@ fi
 
 if debian_install node nodejs npm && debian_install npm npm && debian_install chromium chromium; then
     step "the JavaScript client"
-    (cd clients/js && npm test)
+    (cd clients/js && npm ci --no-audit --no-fund --loglevel=error && npm test)
     step "a program per client"
     (cd examples/clients && npm ci --no-audit --no-fund --loglevel=error && COMETBOX_BIN="$PWD/../../target/release/cometbox" npm test)
     step "the pages, in Chromium"

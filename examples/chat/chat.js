@@ -25,6 +25,7 @@ function enter(as) {
     app: 'chat',
     open: me,
     storage: sessionStorage, // after a reload we are still us; otherwise the nick would be in use, by ourselves
+    tabs: false, // what we say ourselves is shown only here, so a second window takes over
     onOpen: opened,
     onMessage: received,
     onLost(count) {

@@ -1,35 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { connect, CometboxError } from '../cometbox.js'
+import { CometboxError } from '../cometbox.js'
+import { client as anyClient } from './client.js'
 import { gateway, memory, messages, opened, refusal } from './gateway.js'
 
-const quick = { retryMin: 5, retryMax: 20, timeout: 2000 }
-
-/** Connects and notes everything that the callbacks are told. */
-function client(t, { baseUrl }, options = {}) {
-  const log = []
-  let changed = () => {}
-  const note = (...entry) => {
-    log.push(entry.join(' '))
-    changed()
-  }
-  const box = connect({
-    app: 'chat',
-    baseUrl,
-    ...quick,
-    onMessage: (data) => note(data),
-    onLost: (count) => note('lost', count),
-    onOpen: ({ mailbox, resumed }) => note(resumed ? 'resumed' : 'opened', mailbox),
-    onState: (state, error) => note(state, ...(error ? [error.code] : [])),
-    onClosed: (error) => note('over', ...(error ? [error.code] : [])),
-    ...options,
-  })
-  t.after(() => box.close())
-  const until = async (entry) => {
-    while (!log.includes(entry)) await new Promise((resolve) => (changed = resolve))
-  }
-  return { box, log, until }
-}
+const client = (t, gw, options) => anyClient(t, gw, { transports: ['long-poll'], ...options })
 
 test('opens, reads in order and confirms what was handled', async (t) => {
   const gw = await gateway(t, { POST: [opened()], GET: [messages(1, 2), messages(3), 'hold'], DELETE: [[204]] })
