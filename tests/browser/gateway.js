@@ -26,7 +26,7 @@ export class Gateway {
     const config = join(gateway.dir, 'cometbox.toml')
     // Admin's port is fixed by default, and may be in use.
     const toml = (await readFile(config, 'utf8')).replace(/^admin *=.*\n/m, '')
-    await writeFile(config, `admin = ""\n${toml}`)
+    await writeFile(config, `admin = "127.0.0.1:0"\n${toml}`)
     try {
       gateway.url = await gateway.#run(['dev', '--config', config, '--listen', '127.0.0.1:0'])
     } catch (error) {
@@ -84,6 +84,13 @@ export class Gateway {
       const app = apps.find((app) => app.name === name)
       if (wanted(app)) return app
     }
+  }
+
+  /** A metric of an app. */
+  async metric(name, app) {
+    const admin = this.#log.match(/health and metrics on (\S+)/)[1]
+    const text = await (await fetch(`${admin}/metrics`)).text()
+    return Number(text.match(new RegExp(`^cometbox_${name}\\{app="${app}"\\} (\\d+)$`, 'm'))[1])
   }
 
   /** Ends it as an operator would. @returns its exit code, or the signal that it took */

@@ -1,0 +1,232 @@
+// Run by browser.test.js. Tabs of one browser that share a mailbox; each test has one of its own.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { world } from './world.js'
+
+const HOMES = {
+  'a SharedWorker': () => {},
+  'an elected tab': (context) => context.addInitScript(() => delete globalThis.SharedWorker),
+}
+
+let count = 0
+/** A mailbox's name. */
+const unique = (what) => `${what}-${++count}`
+
+/** A browser of its own, with tabs that have no page but the client. */
+async function browser(t, home = () => {}) {
+  const context = await world.browser.newContext()
+  context.setDefaultTimeout(20_000)
+  t.after(() => context.close())
+  await home(context)
+  return context
+}
+
+/** Tabs that read from the gateway themselves. */
+const readers = new WeakSet()
+
+/** A tab that connects and notes in its session what its callbacks are told. */
+async function tab(context, nick, options) {
+  const page = await context.newPage()
+  const note = (asked) => asked.url().includes('cursor=') && readers.add(page)
+  page.on('request', note)
+  page.on('websocket', note)
+  await page.goto(`${world.gateway.url}/style.css`)
+  await connect(page, nick, options)
+  return page
+}
+
+const connect = (page, nick, options) =>
+  page.evaluate(
+    async ([nick, options]) => {
+      const { connect } = await import('/cometbox.js')
+      const note = (entry) => sessionStorage.setItem('log', JSON.stringify([...JSON.parse(sessionStorage.log ?? '[]'), entry]))
+      window.box = connect({
+        app: 'chat',
+        open: { nick, room: nick },
+        storage: sessionStorage,
+        onOpen: (opened) => note(opened),
+        onMessage: (data, seq) => note({ data, seq, at: Date.now() }),
+        onLost: (lost) => note({ lost }),
+        onClosed: (error) => note({ closed: error?.code ?? 'here' }),
+        ...options,
+      })
+      await window.box.opened
+    },
+    [nick, options],
+  )
+
+const log = (page) => page.evaluate(() => JSON.parse(sessionStorage.log ?? '[]'))
+const messages = async (page) => (await log(page)).filter((entry) => entry.seq).map((entry) => entry.data)
+const sees = (page, data) => page.waitForFunction((data) => JSON.parse(sessionStorage.log ?? '[]').some((entry) => entry.data === data), data)
+const close = (page) => page.evaluate(() => window.box.close())
+
+async function publish(mailbox, data) {
+  const response = await fetch(`${world.gateway.url}/chat/publish`, {
+    method: 'POST',
+    headers: { Authorization: 'Bearer dev-only-key', 'Content-Type': 'application/json' },
+    body: JSON.stringify({ to: { mailboxes: [mailbox] }, data }),
+  })
+  const { results } = await response.json()
+  return results[0].queued === 1
+}
+
+async function until(condition) {
+  while (!(await condition()));
+}
+
+for (const [where, home] of Object.entries(HOMES))
+  test(`ten tabs live on one long-poll over HTTP/1.1, held by ${where}`, async (t) => {
+    const nick = unique('ten')
+    const context = await browser(t, home)
+    await until(async () => (await world.gateway.metric('held_reads', 'chat')) === 0) // of earlier tests
+    const opened = await world.gateway.metric('mailboxes_opened_total', 'chat')
+    const tabs = []
+    for (let i = 0; i < 10; i++) tabs.push(await tab(context, nick, { transports: ['long-poll'] }))
+    assert.equal((await world.gateway.metric('mailboxes_opened_total', 'chat')) - opened, 1)
+
+    for (let i = 0; i < 10; i++) {
+      await publish(nick, i)
+      await Promise.all(tabs.map((tab) => sees(tab, i)))
+    }
+    const logs = await Promise.all(tabs.map(log))
+    for (const entries of logs) assert.deepEqual(entries.filter((e) => e.seq).map((e) => e.data), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    const apart = logs[0].filter((e) => e.seq).map(({ seq }) => {
+      const at = logs.map((entries) => entries.find((e) => e.seq === seq).at)
+      return Math.max(...at) - Math.min(...at)
+    })
+    t.diagnostic(`from the first tab to the last: ${apart.join(', ')} ms`)
+    assert.ok(Math.max(...apart) <= 200, `${apart}`)
+
+    await until(async () => (await world.gateway.metric('held_reads', 'chat')) === 1)
+    const statuses = await Promise.all(tabs.map((tab) => tab.evaluate(() => fetch('/style.css', { cache: 'no-store' }).then((r) => r.status))))
+    assert.deepEqual(statuses, Array(10).fill(200))
+    assert.equal(await world.gateway.metric('held_reads', 'chat'), 1, 'the same one, meanwhile')
+    assert.equal(tabs.filter((tab) => readers.has(tab)).length, where === 'an elected tab' ? 1 : 0)
+    assert.deepEqual(await Promise.all(tabs.map((tab) => tab.evaluate(() => window.box.send({ who: true })))), Array(10).fill({ members: [nick] }))
+  })
+
+for (const [where, home] of Object.entries(HOMES))
+  test(`a tab that comes later gets what arrives from then on, from ${where}`, async (t) => {
+    const nick = unique('later')
+    const context = await browser(t, home)
+    const first = await tab(context, nick)
+    await publish(nick, 'early')
+    await sees(first, 'early')
+    const second = await tab(context, nick)
+    await publish(nick, 'late')
+    await Promise.all([sees(first, 'late'), sees(second, 'late')])
+    assert.deepEqual(await messages(first), ['early', 'late'])
+    const [opened, ...rest] = await log(second)
+    assert.deepEqual(opened, { mailbox: nick, reply: { room: nick, nick, members: [] }, resumed: true })
+    assert.deepEqual(rest.map((entry) => entry.data), ['late'])
+  })
+
+for (const [where, home] of Object.entries(HOMES))
+  test(`close is for one tab, and for the mailbox in the last one, with ${where}`, async (t) => {
+    const nick = unique('close')
+    const context = await browser(t, home)
+    const tabs = []
+    for (let i = 0; i < 3; i++) tabs.push(await tab(context, nick))
+    for (const [i, gone] of tabs.entries()) {
+      assert.ok(await publish(nick, i))
+      await Promise.all(tabs.slice(i).map((tab) => sees(tab, i)))
+      await close(gone)
+    }
+    assert.equal(await publish(nick, 'nobody'), false, 'the mailbox is closed')
+    assert.deepEqual(await Promise.all(tabs.map(messages)), [[0], [0, 1], [0, 1, 2]])
+  })
+
+const ENDS = {
+  'is closed': (page) => page.close(),
+  crashes: (page) => page.goto('chrome://crash').catch(() => {}),
+  'goes elsewhere': (page) => page.goto('about:blank'),
+}
+for (const [transport, how] of [
+  ['long-poll', 'is closed'],
+  ['sse', 'is closed'],
+  ['websocket', 'is closed'],
+  ['long-poll', 'crashes'],
+  ['websocket', 'crashes'],
+  ['long-poll', 'goes elsewhere'],
+  ['sse', 'goes elsewhere'],
+])
+  test(`another tab takes over when the one that reads by ${transport} ${how}`, async (t) => {
+    const nick = unique('dies')
+    const context = await browser(t, HOMES['an elected tab'])
+    let tabs = []
+    for (let i = 0; i < 3; i++) tabs.push(await tab(context, nick, { transports: [transport] }))
+    let said = 0
+    const say = () => publish(nick, said++)
+    for (let round = 0; round < 2; round++) {
+      await say()
+      await Promise.all(tabs.map((tab) => sees(tab, said - 1)))
+      const leader = tabs.find((tab) => readers.has(tab))
+      tabs = tabs.filter((tab) => tab !== leader)
+      await say()
+      await Promise.all([ENDS[how](leader), say().then(say)])
+      await say()
+      await Promise.all(tabs.map((tab) => sees(tab, said - 1)))
+    }
+    const all = Array.from({ length: said }, (_, i) => i)
+    for (const tab of tabs) {
+      assert.deepEqual(await messages(tab), all)
+      assert.ok(!(await log(tab)).some((entry) => entry.lost || entry.closed))
+      assert.equal((await log(tab)).filter((entry) => entry.mailbox).length, 1, 'the same mailbox')
+    }
+  })
+
+for (const [where, home] of Object.entries(HOMES))
+  for (const others of [0, 2])
+    test(`a reload of a tab with ${others} others misses nothing, with ${where}`, async (t) => {
+      const nick = unique('reload')
+      const context = await browser(t, home)
+      const tabs = []
+      for (let i = 0; i <= others; i++) tabs.push(await tab(context, nick))
+      let said = 0
+      const say = () => publish(nick, said++)
+      for (let i = 0; i < 3; i++) {
+        await say()
+        await Promise.all(tabs.map((tab) => sees(tab, said - 1)))
+        await Promise.all([tabs[0].reload(), say().then(say)])
+        await say()
+        await connect(tabs[0], nick)
+        await Promise.all(tabs.map((tab) => sees(tab, said - 1)))
+      }
+      const all = Array.from({ length: said }, (_, i) => i)
+      for (const tab of tabs) assert.deepEqual(await messages(tab), all)
+    })
+
+test('tabs that open something else, or want to be alone, have mailboxes of their own', async (t) => {
+  const context = await browser(t)
+  const tabs = []
+  for (const [nick, options] of [['own-1'], ['own-2'], ['own-3', { tabs: false }]]) tabs.push(await tab(context, nick, options))
+  for (const i of [1, 2, 3]) await publish(`own-${i}`, i)
+  for (const [i, tab] of tabs.entries()) {
+    await sees(tab, i + 1)
+    assert.deepEqual(await messages(tab), [i + 1])
+  }
+})
+
+for (const [where, home] of Object.entries(HOMES))
+  test(`a tab that hangs does not hold the others up for ever, and gets what it missed, with ${where}`, async (t) => {
+    const nick = unique('hangs')
+    const context = await browser(t, home)
+    const well = await tab(context, nick, { transports: ['long-poll'] })
+    const hung = await tab(context, nick, { transports: ['long-poll'] })
+    // Its callbacks cannot run while the script is busy.
+    const over = hung.evaluate(() => {
+      const end = Date.now() + 20_000
+      while (Date.now() < end);
+    })
+    const times = []
+    for (const data of ['one', 'two', 'three']) {
+      await publish(nick, data)
+      await sees(well, data)
+      times.push(Date.now())
+    }
+    assert.ok(times[2] - times[0] < 18_000)
+    await over
+    await sees(hung, 'three')
+    assert.deepEqual(await messages(hung), ['one', 'two', 'three'])
+    assert.deepEqual(await messages(well), ['one', 'two', 'three'])
+  })
