@@ -25,20 +25,22 @@ async function browser(t, home = () => {}) {
 const readers = new WeakSet()
 
 /** A tab that connects and notes in its session what its callbacks are told. */
-async function tab(context, nick, options) {
+async function tab(context, nick, options, origin = world.gateway.url) {
   const page = await context.newPage()
   const note = (asked) => asked.url().includes('cursor=') && readers.add(page)
   page.on('request', note)
   page.on('websocket', note)
-  await page.goto(`${world.gateway.url}/style.css`)
+  await page.goto(`${origin}/style.css`)
   await connect(page, nick, options)
   return page
 }
 
 const connect = (page, nick, options) =>
   page.evaluate(
-    async ([nick, options]) => {
-      const { connect } = await import('/cometbox.js')
+    async ([nick, { bundled, ...options } = {}]) => {
+      // In a bundle it has another name.
+      const bundle = bundled && URL.createObjectURL(await (await fetch('/cometbox.js')).blob())
+      const { connect } = await import(bundle || '/cometbox.js')
       const note = (entry) => sessionStorage.setItem('log', JSON.stringify([...JSON.parse(sessionStorage.log ?? '[]'), entry]))
       window.box = connect({
         app: 'chat',
@@ -70,6 +72,7 @@ async function publish(mailbox, data) {
   return results[0].queued === 1
 }
 
+/** Resolves once something is true that no callback tells. */
 async function until(condition) {
   while (!(await condition()));
 }
@@ -136,6 +139,23 @@ for (const [where, home] of Object.entries(HOMES))
     assert.deepEqual(await Promise.all(tabs.map(messages)), [[0], [0, 1], [0, 1, 2]])
   })
 
+for (const [where, home] of Object.entries(HOMES))
+  test(`a tab that crashed does not count, with ${where}`, async (t) => {
+    const nick = unique('crash')
+    const context = await browser(t, home)
+    const [first, last, crashed] = [await tab(context, nick), await tab(context, nick), await tab(context, nick)]
+    await ENDS.crashes(crashed)
+    await publish(nick, 'both')
+    await Promise.all([sees(first, 'both'), sees(last, 'both')])
+    await publish(nick, 'again') // not held up by what is not there
+    await Promise.all([sees(first, 'again'), sees(last, 'again')])
+    await close(first)
+    await publish(nick, 'one')
+    await sees(last, 'one')
+    await close(last)
+    assert.equal(await publish(nick, 'nobody'), false, 'the mailbox is closed')
+  })
+
 const ENDS = {
   'is closed': (page) => page.close(),
   crashes: (page) => page.goto('chrome://crash').catch(() => {}),
@@ -175,6 +195,32 @@ for (const [transport, how] of [
     }
   })
 
+test('a tab takes over when the SharedWorker dies', async (t) => {
+  const nick = unique('worker')
+  const context = await browser(t)
+  const tabs = [await tab(context, nick), await tab(context, nick)]
+  await publish(nick, 'before')
+  await Promise.all(tabs.map((tab) => sees(tab, 'before')))
+  const devtools = await world.browser.newBrowserCDPSession()
+  const { targetInfos } = await devtools.send('Target.getTargets', { filter: [{ type: 'shared_worker' }] })
+  const [worker, ...others] = targetInfos.filter(({ title }) => title.includes(nick))
+  assert.deepEqual(others, [])
+  await Promise.all([devtools.send('Target.closeTarget', { targetId: worker.targetId }), publish(nick, 'during')])
+  await publish(nick, 'after')
+  await Promise.all(tabs.map((tab) => sees(tab, 'after')))
+  assert.deepEqual(await Promise.all(tabs.map(messages)), Array(2).fill(['before', 'during', 'after']))
+  assert.equal(tabs.filter((tab) => readers.has(tab)).length, 1)
+})
+
+test('a module that is part of a bundle is not run as a worker', async (t) => {
+  const nick = unique('bundle')
+  const context = await browser(t)
+  const tabs = [await tab(context, nick, { bundled: true }), await tab(context, nick, { bundled: true })]
+  await publish(nick, 'both')
+  await Promise.all(tabs.map((tab) => sees(tab, 'both')))
+  assert.equal(tabs.filter((tab) => readers.has(tab)).length, 1)
+})
+
 for (const [where, home] of Object.entries(HOMES))
   for (const others of [0, 2])
     test(`a reload of a tab with ${others} others misses nothing, with ${where}`, async (t) => {
@@ -195,6 +241,56 @@ for (const [where, home] of Object.entries(HOMES))
       const all = Array.from({ length: said }, (_, i) => i)
       for (const tab of tabs) assert.deepEqual(await messages(tab), all)
     })
+
+test('without secure origin a SharedWorker is shared, and nothing else', async (t) => {
+  const nick = unique('plain')
+  const origin = world.gateway.url.replace('127.0.0.1', 'plain.test')
+  const context = await browser(t)
+  const first = await tab(context, nick, {}, origin)
+  assert.equal(await first.evaluate(() => isSecureContext), false)
+  const second = await tab(context, nick, {}, origin)
+  await publish(nick, 'both')
+  await Promise.all([sees(first, 'both'), sees(second, 'both')])
+  await second.reload()
+  await connect(second, nick)
+  await publish(nick, 'again')
+  await Promise.all([sees(first, 'again'), sees(second, 'again')])
+  await close(first)
+  assert.ok(await publish(nick, 'alone'))
+  await sees(second, 'alone')
+  await close(second)
+  assert.equal(await publish(nick, 'nobody'), false, 'the mailbox is closed')
+  assert.deepEqual(await messages(second), ['both', 'again', 'alone'])
+
+  await HOMES['an elected tab'](context)
+  const other = unique('plain')
+  const lonely = await tab(context, other, {}, origin)
+  await publish(other, 'you')
+  await sees(lonely, 'you')
+  assert.ok(readers.has(lonely))
+})
+
+for (const [where, home] of Object.entries(HOMES))
+  test(`a tab that is told to freeze hands over, and gets what it missed, with ${where}`, async (t) => {
+    const nick = unique('frozen')
+    const context = await browser(t, home)
+    const tabs = [await tab(context, nick), await tab(context, nick)]
+    // A browser without a window does not freeze its tabs, so it is only said.
+    const tell = (type) => tabs[0].evaluate((type) => void document.dispatchEvent(new Event(type)), type)
+    for (let i = 0; i < 2; i++) {
+      await publish(nick, `${i} awake`)
+      await Promise.all(tabs.map((tab) => sees(tab, `${i} awake`)))
+      await tell('freeze')
+      await publish(nick, `${i} asleep`)
+      await sees(tabs[1], `${i} asleep`)
+      assert.ok(!(await messages(tabs[0])).includes(`${i} asleep`))
+      await tell('resume')
+      await sees(tabs[0], `${i} asleep`)
+    }
+    assert.deepEqual(tabs.map((tab) => readers.has(tab)), where === 'an elected tab' ? [true, true] : [false, false])
+    const all = ['0 awake', '0 asleep', '1 awake', '1 asleep']
+    assert.deepEqual(await Promise.all(tabs.map(messages)), [all, all])
+  })
 
 test('tabs that open something else, or want to be alone, have mailboxes of their own', async (t) => {
   const context = await browser(t)

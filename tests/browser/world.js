@@ -10,6 +10,8 @@ const ARGS = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
+  // A page from there is not secure, other than one from localhost.
+  '--host-resolver-rules=MAP plain.test 127.0.0.1',
 ]
 
 /** One gateway and one browser for all tests: `world.gateway`, `world.browser`. */
