@@ -3,7 +3,8 @@
 import { close, isFailure, request, urlOf } from './http.js'
 import { Hub } from './hub.js'
 import { canShare, lead, PREFIX, share } from './share.js'
-import { line, WIRE_VERSION, type Box, type Join, type Line, type Message, type Settings, type ToHub, type ToTab, type TransportName } from './wire.js'
+import { line, WIRE_VERSION } from './wire.js'
+import type { Box, Join, Line, Message, Settings, ToHub, ToTab, TransportName } from './wire.js'
 
 /** `closed` is final; every other state becomes `online` again by itself. */
 export type State = 'opening' | 'online' | 'offline' | 'closed'

@@ -2,7 +2,8 @@
 // with. Lives in the tab that is alone, in the one that the others elected, or in a SharedWorker.
 
 import { Reader, type Host } from './reader.js'
-import { locks, type Batch, type Box, type Join, type Line, type Message, type Opening, type State, type ToHub, type ToTab } from './wire.js'
+import { locks } from './wire.js'
+import type { Batch, Box, Join, Line, Message, Opening, State, ToHub, ToTab } from './wire.js'
 
 /** Looks at the clock and at the tabs this often. */
 const TICK_MS = 5000

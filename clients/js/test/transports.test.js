@@ -265,7 +265,7 @@ test('what was lost is told in its place', async (t) => {
 })
 
 test('a stream may come in any pieces', async (t) => {
-  const text = Buffer.from('id: 1\r\ndata: "grüße"\r\n\r\n: still here\n\nid: 2\ndata: {"a":"b: c"}\n\nid: 3\ndata: "m3"\n\n')
+  const text = Buffer.from('id: 1\r\ndata: "grüße"\r\n\r\nid: 2\r\ndata: {"a":"b: c"}\r\n\r\n: still here\n\nid: 3\ndata: "m3"\n\n')
   const drip = async (response) => {
     for (const byte of text) {
       response.write(Buffer.of(byte))
