@@ -42,7 +42,7 @@ const programs = [
   ['stream.sh', 'bash', 'carl', /"say":"hello"[^]*"say":"bye"/],
   ['cometbox.mjs', 'node', 'cosmo', /^server: hello\nserver: bye\n$/],
   ['eventsource.mjs', 'node', 'eve', /^server: hello\nserver: bye\n$/],
-  ['websocket.mjs', 'node', 'wes', /^(here: .*\n)?server: hello\n(here: .*\n)?server: bye\n$/],
+  ['websocket.mjs', 'node', 'wes', /^(here: .*\n)?server: hello\n(here: .*\n)?server: bye\n(here: .*\n)?$/],
   ['mailbox.py', python, 'pia', /^server: hello\nserver: bye\n$/],
 ]
 

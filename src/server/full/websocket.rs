@@ -273,7 +273,12 @@ impl Reading {
                             transport::batch(self.format, &batch, &mut out);
                             self.message(out)
                         }
-                        Next::Quiet => continue,
+                        // A page cannot see pings.
+                        Next::Quiet => {
+                            let mut out = Vec::new();
+                            transport::batch(self.format, &empty(follower.position()), &mut out);
+                            self.message(out)
+                        }
                         Next::End(why) => return Some(close_frame(&why)),
                     };
                     socket.send(message).await.ok()?;

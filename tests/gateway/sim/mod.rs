@@ -5,6 +5,7 @@
 mod model;
 mod outcome;
 mod plugin;
+mod reading;
 mod world;
 
 use world::World;
