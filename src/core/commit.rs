@@ -5,6 +5,7 @@ use super::{
     Message, Millis, Name, Notice, OpenMailbox, PluginName, Read, SendReport,
     growth::{state_bytes, within},
     mailbox::{Mailbox, Membership, Pushed},
+    pattern,
     state::{Core, Group},
     timers::{PluginTimer, cancel_timer},
 };
@@ -196,16 +197,34 @@ impl Core {
                 None => report.missing.push(name.clone()),
             }
         }
+        if let Some(first) = to.groups.first() {
+            message.channel.get_or_init(|| first.clone());
+        }
         for name in &to.groups {
-            if let Some(group) = self.groups.find(name.as_str()) {
-                let members = std::mem::take(&mut self.groups[group].members);
-                for slot in &members {
-                    self.put_in(*slot, now, message, mark, &mut report);
-                }
-                self.groups[group].members = members;
+            self.put_in_group(name.as_str(), now, message, mark, &mut report);
+            if self.patterns > 0 {
+                pattern::each_that_matches(name.as_str(), |pattern| {
+                    self.put_in_group(pattern, now, message, mark, &mut report);
+                });
             }
         }
         report
+    }
+
+    fn put_in_group(
+        &mut self,
+        name: &str,
+        now: Millis,
+        message: &Arc<Message>,
+        mark: u64,
+        report: &mut SendReport,
+    ) {
+        let Some(group) = self.groups.find(name) else { return };
+        let members = std::mem::take(&mut self.groups[group].members);
+        for slot in &members {
+            self.put_in(*slot, now, message, mark, report);
+        }
+        self.groups[group].members = members;
     }
 
     fn put_in(
@@ -254,6 +273,7 @@ impl Core {
     fn join(&mut self, mailbox: u32, name: &Name) {
         let version = self.count();
         let group = self.groups.find(name.as_str()).unwrap_or_else(|| {
+            self.patterns += usize::from(name.is_pattern());
             self.groups.insert(Group { name: name.clone(), members: Vec::new(), version })
         });
         if self.mailboxes[mailbox].is_member(group) {
@@ -278,7 +298,10 @@ impl Core {
         group.members.swap_remove(place as usize);
         match group.members.get(place as usize) {
             Some(&moved) => self.mailboxes[moved].moved_in(slot, place),
-            None if group.members.is_empty() => drop(self.groups.remove(slot)),
+            None if group.members.is_empty() => {
+                let gone = self.groups.remove(slot);
+                self.patterns -= usize::from(gone.name.is_pattern());
+            }
             None => {}
         }
     }

@@ -66,6 +66,9 @@ pub enum ReadFrom {
     /// up to this seq, which it confirms. None: it reads on behind what was
     /// confirmed last.
     Cursor(Option<u64>),
+    /// The same for a reader without a cursor (Bayeux without acknowledgements):
+    /// that it comes again confirms everything that was handed out before.
+    Handed,
     /// The connection that read last goes on: a stream. It was handed
     /// everything up to this seq and confirms nothing.
     Position(u64),

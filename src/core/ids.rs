@@ -60,6 +60,13 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether this name of a group is a pattern: its last segment is `*` or
+    /// `**`. Segments are separated by slashes.
+    #[must_use]
+    pub fn is_pattern(&self) -> bool {
+        matches!(self.0.rsplit('/').next(), Some("*" | "**"))
+    }
 }
 
 /// Visible ASCII, of which most names are made.

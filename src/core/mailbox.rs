@@ -148,6 +148,11 @@ impl Mailbox {
         self.confirmed
     }
 
+    /// What lies after it no reader has seen.
+    pub fn handed(&self) -> u64 {
+        self.handed
+    }
+
     /// The read that is held.
     pub fn reader(&self) -> Option<&Reader> {
         self.is_held.then_some(&self.reader)

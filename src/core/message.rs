@@ -44,6 +44,9 @@ pub struct Message {
     pub encoded_json: OnceLock<Bytes>,
     /// The same for MessagePack.
     pub encoded_msgpack: OnceLock<Bytes>,
+    /// The first of the groups that it was sent to, set when it is sent. None:
+    /// it was sent to mailboxes by name, or came with their opening.
+    pub channel: OnceLock<Name>,
 }
 
 impl Message {
@@ -55,6 +58,7 @@ impl Message {
             collapse,
             encoded_json: OnceLock::new(),
             encoded_msgpack: OnceLock::new(),
+            channel: OnceLock::new(),
         })
     }
 

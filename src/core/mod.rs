@@ -15,6 +15,7 @@ mod lost;
 mod mailbox;
 mod message;
 mod pace;
+mod pattern;
 mod queue;
 mod state;
 mod table;

@@ -46,6 +46,9 @@ pub struct Core {
     counter: u64,
     /// Mailboxes with a held read that got a message in this commit.
     pub(super) touched: Vec<u32>,
+    /// Groups whose name is a pattern: while there is none, no send looks for
+    /// them.
+    pub(super) patterns: usize,
 }
 
 impl Core {
@@ -64,6 +67,7 @@ impl Core {
             totals: Totals::default(),
             counter: 0,
             touched: Vec::new(),
+            patterns: 0,
         }
     }
 
@@ -165,8 +169,11 @@ impl Core {
         let slot = self.access(now, name, key)?;
         let mailbox = &mut self.mailboxes[slot];
         let cursor = match from {
-            ReadFrom::Cursor(cursor) => {
-                let cursor = cursor.unwrap_or(mailbox.confirmed());
+            ReadFrom::Cursor(_) | ReadFrom::Handed => {
+                let cursor = match from {
+                    ReadFrom::Cursor(cursor) => cursor.unwrap_or(mailbox.confirmed()),
+                    _ => mailbox.handed(),
+                };
                 mailbox.check_cursor(cursor)?;
                 if let Some(reader) = mailbox.let_go() {
                     self.totals.held -= 1;

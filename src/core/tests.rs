@@ -1,6 +1,7 @@
 //! What the core promises, as inputs and outputs.
 
 mod commits;
+mod patterns;
 
 use super::*;
 use std::sync::Arc;
