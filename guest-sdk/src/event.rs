@@ -141,8 +141,10 @@ impl Events {
     pub const CLOSED: Self = Self(16);
     /// Timers.
     pub const TIMER: Self = Self(32);
+    /// Clients that want to be members of groups.
+    pub const SUBSCRIBE: Self = Self(64);
     /// All of them.
-    pub const ALL: Self = Self(63);
+    pub const ALL: Self = Self(127);
 
     /// These and those.
     pub const fn and(self, those: Self) -> Self {

@@ -4,7 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Accept, Action, Address, CloseCause, Context, Events, Message, Open, Outcome, Payload,
-    PublishOutcome, Result, Session,
+    PublishOutcome, Result, Session, reject,
 };
 
 /// A plugin: one method per event, each with a default, so that a plugin has
@@ -153,6 +153,79 @@ pub trait Plugin: Sized + 'static {
     ) -> Result<Outcome> {
         let _ = (cx, from, data);
         Ok(Outcome::default())
+    }
+
+    /// A client sent a message to a channel: Bayeux clients publish so, and
+    /// others can say `?channel=`. A channel is the name of a group; what
+    /// becomes of the message is up to the plugin all the same. By default the
+    /// channel is ignored, and it is [`on_message`](Self::on_message).
+    ///
+    /// ```
+    /// # use cometbox_guest::prelude::*;
+    /// # struct Open;
+    /// # impl Plugin for Open {
+    /// #     type Settings = ();
+    /// #     type State = ();
+    /// #     fn new(_: ()) -> Result<Self, String> { Ok(Open) }
+    /// fn on_channel_message(
+    ///     &self,
+    ///     _: &Context,
+    ///     _: &Session<()>,
+    ///     channel: &str,
+    ///     data: Payload,
+    /// ) -> Result<Outcome> {
+    ///     Ok(send_group(channel, data).into())
+    /// }
+    /// # }
+    /// # let (ann, data) = (Session::test("ann", ()), json!({"say": "hi"}));
+    /// # assert_eq!(
+    /// #     Open.on_channel_message(&Context::test(), &ann, "lobby", data.clone().into()),
+    /// #     Ok(send_group("lobby", data).into()),
+    /// # );
+    /// ```
+    fn on_channel_message(
+        &self,
+        cx: &Context,
+        from: &Session<Self::State>,
+        channel: &str,
+        data: Payload,
+    ) -> Result<Outcome> {
+        let _ = channel;
+        self.on_message(cx, from, data)
+    }
+
+    /// A client wants to be a member of these groups, any of which may be a
+    /// pattern (`chat/*`, `chat/**`). It joins all of them, and then the actions
+    /// are done; a refusal by any plugin of the chain that wants the event keeps
+    /// it out of all. By default it is refused: who is where is the plugin's to
+    /// say. A client leaves groups as it likes.
+    ///
+    /// ```
+    /// # use cometbox_guest::prelude::*;
+    /// # struct News;
+    /// # impl Plugin for News {
+    /// #     type Settings = ();
+    /// #     type State = ();
+    /// #     fn new(_: ()) -> Result<Self, String> { Ok(News) }
+    /// fn on_subscribe(&self, _: &Context, _: &Session<()>, groups: &[String]) -> Result<Vec<Action>> {
+    ///     if groups.iter().all(|group| group.starts_with("news/")) {
+    ///         return Ok(Vec::new());
+    ///     }
+    ///     Err(reject(403, "there is nothing but news"))
+    /// }
+    /// # }
+    /// # let ann = Session::test("ann", ());
+    /// # assert!(News.on_subscribe(&Context::test(), &ann, &["news/**".into()]).is_ok());
+    /// # assert!(News.on_subscribe(&Context::test(), &ann, &["**".into()]).is_err());
+    /// ```
+    fn on_subscribe(
+        &self,
+        cx: &Context,
+        who: &Session<Self::State>,
+        groups: &[String],
+    ) -> Result<Vec<Action>> {
+        let _ = (cx, who, groups);
+        Err(reject(403, "clients choose no groups here"))
     }
 
     /// A backend published a message. By default it is delivered as addressed.

@@ -66,10 +66,24 @@ impl<P: Instance> wit::Guest for Exports<P> {
     fn on_message(
         context: types::Context,
         from: types::Session,
+        channel: Option<String>,
         data: types::Payload,
     ) -> Result<types::Outcome, types::Refusal> {
-        let from = session(from)?;
-        Ok(with::<P, _>(|p| p.on_message(&context.into(), &from, data.into()))?.into())
+        let (context, from, data) = (context.into(), session(from)?, data.into());
+        let outcome = with::<P, _>(|p| match channel {
+            None => p.on_message(&context, &from, data),
+            Some(channel) => p.on_channel_message(&context, &from, &channel, data),
+        });
+        Ok(outcome?.into())
+    }
+
+    fn on_subscribe(
+        context: types::Context,
+        who: types::Session,
+        groups: Vec<String>,
+    ) -> Result<Vec<types::Action>, types::Refusal> {
+        let who = session(who)?;
+        actions(with::<P, _>(|p| p.on_subscribe(&context.into(), &who, &groups)))
     }
 
     fn on_publish(
@@ -158,6 +172,7 @@ fn events(from: Events) -> types::Events {
         (Events::DETACHED, types::Events::DETACHED),
         (Events::CLOSED, types::Events::CLOSED),
         (Events::TIMER, types::Events::TIMER),
+        (Events::SUBSCRIBE, types::Events::SUBSCRIBE),
     ];
     let wanted = pairs.into_iter().filter(|(ours, _)| from.contains(*ours));
     wanted.fold(types::Events::empty(), |all, (_, theirs)| all | theirs)

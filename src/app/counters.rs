@@ -14,11 +14,12 @@ pub enum EventKind {
     Detached,
     Closed,
     Timer,
+    Subscribe,
 }
 
 impl EventKind {
     /// All kinds, in the order of the counters.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Load,
         Self::Open,
         Self::Message,
@@ -27,6 +28,7 @@ impl EventKind {
         Self::Detached,
         Self::Closed,
         Self::Timer,
+        Self::Subscribe,
     ];
 
     /// As it is called in logs and metrics.
@@ -41,6 +43,7 @@ impl EventKind {
             Self::Detached => "detached",
             Self::Closed => "closed",
             Self::Timer => "timer",
+            Self::Subscribe => "subscribe",
         }
     }
 }
@@ -56,6 +59,7 @@ impl From<&Event<'_>> for EventKind {
             Event::Detached { .. } => Self::Detached,
             Event::Closed { .. } => Self::Closed,
             Event::Timer { .. } => Self::Timer,
+            Event::Subscribe { .. } => Self::Subscribe,
         }
     }
 }

@@ -97,6 +97,7 @@ impl App {
         now: Now,
         name: &str,
         key: Key,
+        channel: Option<&Name>,
         data: &Payload,
         fx: &mut Effects,
     ) -> Result<Option<Payload>, Refusal> {
@@ -105,7 +106,8 @@ impl App {
             let mut commit = Commit::default();
             let mut reply = None;
             for plugin in serving.chain.iter().filter(|plugin| plugin.wants().message) {
-                let event = Event::Message { session: view(&session, plugin.name()), data };
+                let session = view(&session, plugin.name());
+                let event = Event::Message { session, channel: channel.map(Name::as_str), data };
                 let mut outcome = self.call(now, plugin, event, reads)?;
                 reply = outcome.reply.take().or(reply);
                 add_actions(&mut commit.actions, outcome, plugin.name());
@@ -114,6 +116,60 @@ impl App {
             Ok(Plan { commit, rest: reply })
         })?;
         Ok(reply)
+    }
+
+    pub(super) fn run_subscribe(
+        &self,
+        now: Now,
+        name: &str,
+        key: Key,
+        groups: &[Name],
+        fx: &mut Effects,
+    ) -> Result<(), Refusal> {
+        self.run(now, fx, |serving, reads| {
+            let session = self.core().session(now.mono, name, key)?;
+            let join =
+                |group: &Name| Action::Join { mailbox: session.name.clone(), group: group.clone() };
+            let mut commit = Commit::default();
+            // First, so that what a plugin sends to a group of these is heard.
+            commit.actions.extend(groups.iter().map(join));
+            let mut may_join = false;
+            for plugin in serving.chain.iter().filter(|plugin| plugin.wants().subscribe) {
+                may_join = true;
+                let event = Event::Subscribe { session: view(&session, plugin.name()), groups };
+                let outcome = self.call(now, plugin, event, reads)?;
+                add_actions(&mut commit.actions, outcome, plugin.name());
+            }
+            if !may_join {
+                let reason = "the plugins of this app let nobody subscribe".to_owned();
+                return Err(Refusal::Rejected { status: 403, reason });
+            }
+            commit.session = Some(session);
+            Ok(Plan { commit, rest: () })
+        })?;
+        Ok(())
+    }
+
+    /// Of a client, who is always let go; so no plugin is asked.
+    pub(super) fn run_unsubscribe(
+        &self,
+        now: Now,
+        name: &str,
+        key: Key,
+        groups: &[Name],
+        fx: &mut Effects,
+    ) -> Result<(), Refusal> {
+        self.run(now, fx, |_, _| {
+            let session = self.core().session(now.mono, name, key)?;
+            let leave = |group: &Name| Action::Leave {
+                mailbox: session.name.clone(),
+                group: group.clone(),
+            };
+            let actions = groups.iter().map(leave).collect();
+            let commit = Commit { session: Some(session.clone()), actions, ..Commit::default() };
+            Ok(Plan { commit, rest: () })
+        })?;
+        Ok(())
     }
 
     pub(super) fn run_publish(

@@ -220,7 +220,8 @@ impl App {
         self.with_effects(now, out, |fx| self.run_open(now, key, request, fx))
     }
 
-    /// A client sent a message through its mailbox; the plugins' reply.
+    /// A client sent a message through its mailbox, to a channel or to none; the
+    /// plugins' reply.
     ///
     /// # Errors
     /// If the mailbox does not open, or a plugin refuses or fails.
@@ -229,10 +230,43 @@ impl App {
         now: Now,
         name: &str,
         key: Key,
+        channel: Option<&Name>,
         data: &Payload,
         out: &mut Answers,
     ) -> Result<Option<Payload>, Refusal> {
-        self.with_effects(now, out, |fx| self.run_message(now, name, key, data, fx))
+        self.with_effects(now, out, |fx| self.run_message(now, name, key, channel, data, fx))
+    }
+
+    /// A client wants to be a member of these groups: of all of them, or (on an
+    /// error) of none.
+    ///
+    /// # Errors
+    /// If the mailbox does not open, a plugin refuses or fails, or no plugin
+    /// wants the event.
+    pub fn subscribe(
+        &self,
+        now: Now,
+        name: &str,
+        key: Key,
+        groups: &[Name],
+        out: &mut Answers,
+    ) -> Result<(), Refusal> {
+        self.with_effects(now, out, |fx| self.run_subscribe(now, name, key, groups, fx))
+    }
+
+    /// A client leaves these groups; where it is in none of them, that is fine.
+    ///
+    /// # Errors
+    /// If the mailbox does not open.
+    pub fn unsubscribe(
+        &self,
+        now: Now,
+        name: &str,
+        key: Key,
+        groups: &[Name],
+        out: &mut Answers,
+    ) -> Result<(), Refusal> {
+        self.with_effects(now, out, |fx| self.run_unsubscribe(now, name, key, groups, fx))
     }
 
     /// A backend published a message.

@@ -24,6 +24,7 @@ pub struct Wants {
     pub detached: bool,
     pub closed: bool,
     pub timer: bool,
+    pub subscribe: bool,
 }
 
 /// What every event knows.
@@ -66,7 +67,14 @@ pub enum Event<'a> {
     },
     Message {
         session: SessionView<'a>,
+        /// Where it was published to, if anywhere.
+        channel: Option<&'a str>,
         data: &'a Payload,
+    },
+    /// A client wants to be a member of these groups.
+    Subscribe {
+        session: SessionView<'a>,
+        groups: &'a [Name],
     },
     Publish {
         to: &'a Address,
@@ -96,6 +104,7 @@ impl Event<'_> {
             Self::Load { .. } => "load",
             Self::Open { .. } => "open",
             Self::Message { .. } => "message",
+            Self::Subscribe { .. } => "subscribe",
             Self::Publish { .. } => "publish",
             Self::Attached { .. } => "attached",
             Self::Detached { .. } => "detached",

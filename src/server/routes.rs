@@ -189,16 +189,25 @@ impl NoRoute {
 }
 
 fn mailbox_name(encoded: &str) -> Result<Cow<'_, str>, NoRoute> {
-    let text = match encoded.contains('%') {
-        false => Cow::Borrowed(encoded),
-        true => percent_decode_str(encoded).decode_utf8().map_err(|_| {
-            NoRoute::new(Code::BadName, "the mailbox's name is not UTF-8 once percent-decoded")
-        })?,
-    };
-    match Name::check(&text) {
-        Ok(()) => Ok(text),
-        Err(error) => Err(NoRoute::new(Code::BadName, error.to_string())),
+    let name = decode("the mailbox's name", encoded).and_then(|text| {
+        Name::check(&text).map_err(|error| ErrorBody::new(Code::BadName, error.to_string()))?;
+        Ok(text)
+    });
+    name.map_err(|error| NoRoute { error, allow: None })
+}
+
+fn channel_name(encoded: &str) -> Result<Name, ErrorBody> {
+    Name::parse(&decode("channel", encoded)?)
+        .map_err(|error| ErrorBody::new(Code::BadName, format!("channel: {error}")))
+}
+
+fn decode<'a>(what: &str, encoded: &'a str) -> Result<Cow<'a, str>, ErrorBody> {
+    if !encoded.contains('%') {
+        return Ok(Cow::Borrowed(encoded));
     }
+    percent_decode_str(encoded).decode_utf8().map_err(|_| {
+        ErrorBody::new(Code::BadName, format!("{what} is not UTF-8 once percent-decoded"))
+    })
 }
 
 /// Does what the request asks for, at once. `conn` is who gets the answer to a
@@ -330,10 +339,12 @@ fn confirm(app: &HostedApp, name: &str, ask: &Ask<'_>) -> Result<Reply, ErrorBod
 }
 
 fn send(app: &HostedApp, name: &str, ask: &Ask<'_>, body: &[u8]) -> Result<Reply, ErrorBody> {
-    let key = mailbox_key(name, ask, transport::key_query(ask.query)?)?;
+    let query = transport::send_query(ask.query)?;
+    let key = mailbox_key(name, ask, query.key)?;
+    let channel = query.channel.map(channel_name).transpose()?;
     let data = transport::decode_body(ask.content_type, body)?;
     let reply = app
-        .call(|app, now, out| app.message(now, name, key, &data, out))
+        .call(|app, now, out| app.message(now, name, key, channel.as_ref(), &data, out))
         .map_err(|refusal| errors::refusal(name, refusal))?;
     Ok(match reply {
         None => Reply::empty(204),

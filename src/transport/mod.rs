@@ -22,8 +22,8 @@ pub use frame::{Frame, decode_frame, refused, replied};
 pub use payload::decode_body;
 pub use publish::{Publication, Publications, decode_publish};
 pub use query::{
-    KeyText, ReadQuery, bearer, decode_key, encode_key, header_cursor, key_query, read_query,
-    split_once,
+    KeyText, ReadQuery, SendQuery, bearer, decode_key, encode_key, header_cursor, key_query,
+    read_query, send_query, split_once,
 };
 pub use stream::StreamFormat;
 

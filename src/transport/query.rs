@@ -97,6 +97,31 @@ pub fn key_query(query: Option<&str>) -> Result<Option<&str>, ErrorBody> {
     Ok(key)
 }
 
+/// The parameters of a send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SendQuery<'a> {
+    /// Not decoded, as in [`ReadQuery`].
+    pub key: Option<&'a str>,
+    /// Percent-encoded, as it came.
+    pub channel: Option<&'a str>,
+}
+
+/// Reads `key=KEY&channel=GROUP`.
+///
+/// # Errors
+/// `bad_request` for anything else in it.
+pub fn send_query(query: Option<&str>) -> Result<SendQuery<'_>, ErrorBody> {
+    let mut send = SendQuery::default();
+    for (name, value) in parameters(query) {
+        match name {
+            "key" => set(&mut send.key, name, value)?,
+            "channel" => set(&mut send.channel, name, value)?,
+            _ => return Err(unknown(name, "a send takes key and channel")),
+        }
+    }
+    Ok(send)
+}
+
 /// Names and values.
 fn parameters(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = query.unwrap_or_default();

@@ -203,6 +203,6 @@ impl AppWorld {
     /// The first reader says something.
     pub fn message(&mut self, data: &Payload) {
         let mailbox = &self.readers.0[0].0;
-        self.app.message(NOW, mailbox, KEY, data, &mut self.out).expect("it is taken");
+        self.app.message(NOW, mailbox, KEY, None, data, &mut self.out).expect("it is taken");
     }
 }

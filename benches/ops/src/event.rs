@@ -206,7 +206,7 @@ impl Work for Messages {
     fn step(&mut self) {
         let Serving { app, out, clients } = &mut self.serving;
         for _ in 0..self.repeat {
-            let said = app.message(NOW, &clients[0].0, world::KEY, &self.data, out);
+            let said = app.message(NOW, &clients[0].0, world::KEY, None, &self.data, out);
             black_box(said).expect("the plugin takes it");
         }
     }
@@ -269,7 +269,7 @@ impl Work for Call {
         for _ in 0..10 {
             let context = Context { now_ms: NOW.unix_ms, seed: 7 };
             let session = SessionView { mailbox: "ann", identity: None, state: None };
-            let event = Event::Message { session, data: &self.data };
+            let event = Event::Message { session, channel: None, data: &self.data };
             let outcome = self.plugin.call(context, event, &mut Reads::default());
             black_box(outcome).expect("it lets everything pass");
         }

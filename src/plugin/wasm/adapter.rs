@@ -52,9 +52,13 @@ pub(super) fn invoke(
             };
             exports.call_on_open(store, context, request)?.map(Answer::Open)
         }
-        Event::Message { session: view, data } => exports
-            .call_on_message(store, context, session(view), payload_in(data)?)?
+        Event::Message { session: view, channel, data } => exports
+            .call_on_message(store, context, session(view), channel, payload_in(data)?)?
             .map(Answer::Message),
+        Event::Subscribe { session: view, groups } => {
+            let groups: Vec<_> = groups.iter().map(Name::as_str).collect();
+            exports.call_on_subscribe(store, context, session(view), &groups)?.map(Answer::Actions)
+        }
         Event::Publish { to, message } => {
             let [mailboxes, groups, except] = [&to.mailboxes, &to.groups, &to.except]
                 .map(|names| names.iter().map(Name::as_str).collect::<Vec<_>>());
@@ -97,6 +101,7 @@ pub(super) fn session(view: SessionView<'_>) -> types::Session<'_> {
 pub(super) fn session_of<'a>(event: &Event<'a>) -> Option<SessionView<'a>> {
     match *event {
         Event::Message { session, .. }
+        | Event::Subscribe { session, .. }
         | Event::Attached { session }
         | Event::Detached { session }
         | Event::Closed { session, .. } => Some(session),
@@ -109,6 +114,7 @@ pub(super) fn session_of<'a>(event: &Event<'a>) -> Option<SessionView<'a>> {
 pub(super) fn with_state<'a>(mut event: Event<'a>, state: Option<&'a [u8]>) -> Event<'a> {
     match &mut event {
         Event::Message { session, .. }
+        | Event::Subscribe { session, .. }
         | Event::Attached { session }
         | Event::Detached { session }
         | Event::Closed { session, .. }
@@ -140,5 +146,6 @@ pub(super) fn wants(events: types::Events) -> Wants {
         detached: has(types::Events::DETACHED),
         closed: has(types::Events::CLOSED),
         timer: has(types::Events::TIMER),
+        subscribe: has(types::Events::SUBSCRIBE),
     }
 }

@@ -9,11 +9,12 @@ const PACKAGE: &str = "cometbox:plugin/";
 const VERSION: &str = "0.1.0";
 
 /// What a plugin exports.
-const EXPORTS: [&str; 10] = [
+const EXPORTS: [&str; 11] = [
     "init",
     "on-load",
     "on-open",
     "on-message",
+    "on-subscribe",
     "on-publish",
     "on-attached",
     "on-detached",

@@ -333,7 +333,7 @@ impl Reading {
         let Some(data) = frame.send else { return Ok(None) };
         let result = {
             let _turn = self.app.turn().await;
-            self.app.call(|app, now, out| app.message(now, name, key, &data, out))
+            self.app.call(|app, now, out| app.message(now, name, key, None, &data, out))
         };
         let result = result.map_err(|refusal| errors::refusal(name, refusal));
         let status = match &result {

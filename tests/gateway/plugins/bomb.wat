@@ -32,7 +32,10 @@
 
   (func (export "on-open") (param i32) (result i32) unreachable)
   (func (export "on-message")
-    (param i64 i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable)
+    (param i64 i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+    unreachable)
+  (func (export "on-subscribe")
+    (param i64 i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable)
   (func (export "on-publish")
     (param i64 i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32 i32 i32) (result i32)
     unreachable)

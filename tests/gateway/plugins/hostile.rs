@@ -78,7 +78,7 @@ fn every_event_survives_a_panic() {
     for event in [
         Event::Load { reload: false },
         Event::Open { request: &request, identity: None, mailbox: None, fresh_name: "f" },
-        Event::Message { session, data: &data },
+        Event::Message { session, channel: None, data: &data },
         Event::Publish { to: &to, message: &message },
         Event::Attached { session },
         Event::Detached { session },
@@ -165,6 +165,7 @@ fn an_unreadable_state_is_migrated_and_the_event_runs_again() {
     let call = |plugin: &WasmPlugin, state: &[u8]| {
         let event = Event::Message {
             session: SessionView { state: Some(state), ..session(None) },
+            channel: None,
             data: &data,
         };
         plugin.call(CONTEXT, event, &mut Reads::default())
@@ -233,7 +234,7 @@ fn warm_call_of_an_echo_plugin() {
     let mut reads = Reads::default();
     let started = Instant::now();
     for _ in 0..CALLS {
-        let event = Event::Message { session: session(None), data: &data };
+        let event = Event::Message { session: session(None), channel: None, data: &data };
         plugin.call(CONTEXT, event, &mut reads).expect("an echo");
     }
     println!("warm call of the hostile echo: {:?}", started.elapsed() / CALLS);

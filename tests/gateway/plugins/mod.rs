@@ -65,7 +65,7 @@ fn session(state: Option<&[u8]>) -> SessionView<'_> {
 /// A message from ann.
 fn say(plugin: &impl Plugin, json: &str) -> Result<Outcome, Failure> {
     let data = Payload::json(json.to_owned());
-    let event = Event::Message { session: session(None), data: &data };
+    let event = Event::Message { session: session(None), channel: None, data: &data };
     plugin.call(CONTEXT, event, &mut Reads::default())
 }
 

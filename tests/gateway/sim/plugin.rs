@@ -70,6 +70,7 @@ impl Plugin for Chat {
             detached: true,
             closed: true,
             timer: true,
+            subscribe: false,
         }
     }
 
@@ -83,7 +84,8 @@ impl Plugin for Chat {
                 assert_eq!(identity, Some("guest"), "set by the gatekeeper");
                 Ok(open(text(&request.body)))
             }
-            Event::Message { session, data } => self.message(session, text(data), reads),
+            Event::Message { session, data, .. } => self.message(session, text(data), reads),
+            Event::Subscribe { .. } => unreachable!("it does not want it"),
             Event::Publish { .. } => Ok(Outcome { deliver: true, ..Outcome::default() }),
             Event::Attached { session } => Ok(self.notice(session, "attached")),
             Event::Detached { session } => Ok(self.notice(session, "detached")),

@@ -220,7 +220,7 @@ impl World {
         let trap = !meddling && self.trap();
         let key = Key(self.boxes.get(who).map_or([0; 16], |b| b.key));
         let mut out = Answers::new();
-        let result = self.app.message(self.now(), who, key, &payload(&command), &mut out);
+        let result = self.app.message(self.now(), who, key, None, &payload(&command), &mut out);
         self.note(format_args!("command {who} {command} trap={trap} {result:?}"));
         let expected = match (self.boxes.contains_key(who), command.as_str()) {
             (false, _) => "Access",
@@ -285,7 +285,7 @@ impl World {
         let key = Key(self.boxes[who].key);
         let (who, command) = (who.to_owned(), command.to_owned());
         *self.shared.meddle.lock() = Some(Box::new(move || {
-            app.message(now, &who, key, &payload(&command), &mut Answers::new())
+            app.message(now, &who, key, None, &payload(&command), &mut Answers::new())
                 .expect("nothing stands against it");
         }));
     }
