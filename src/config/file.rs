@@ -134,9 +134,14 @@ pub struct HttpConfig {
     /// `"::1"`, whose `X-Forwarded-For` or `Forwarded` is believed. Default none.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
-    /// Most messages in one publish request; more is 413. Default 1000.
+    /// Most messages in one publish request, and in one of Bayeux; more is
+    /// 413. Default 1000.
     #[serde(deserialize_with = "positive")]
     pub max_batch_items: usize,
+    /// How many Bayeux clients of one browser (as its cookie says) may wait at a
+    /// time; a browser has few connections for them, so others are asked to
+    /// poll. Default 1.
+    pub max_reads_per_browser: usize,
     /// How long a client may be gone without a trace (no answer from its
     /// system to what it is sent, or to a question after half of that time)
     /// before its connection ends, in seconds; 0 leaves it to the system, which
@@ -169,6 +174,7 @@ impl Default for HttpConfig {
             trusted_proxies: Vec::new(),
             max_batch_items: 1000,
             peer_timeout_s: 60,
+            max_reads_per_browser: 1,
             keep_alive_s: 15,
             shutdown_grace_s: 10,
         }

@@ -5,11 +5,12 @@
 use super::{
     cors, errors,
     gateway::Gateway,
+    hosted::HostedApp,
     reply::Reply,
     routes::{self, Route},
 };
 use crate::transport::Accepted;
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 /// The JavaScript client.
 const CLIENT_JS: &str = include_str!("../../clients/js/cometbox.js");
@@ -51,6 +52,8 @@ pub(super) enum Plan<'a> {
     /// A page of `cometbox dev`.
     Page,
     Route(Route<'a>),
+    /// Bayeux, for the clients of this app.
+    Bayeux(Arc<HostedApp>),
 }
 
 pub(super) fn plan<'a>(gateway: &Gateway, ask: &Ask<'a>) -> Plan<'a> {
@@ -73,6 +76,9 @@ pub(super) fn plan<'a>(gateway: &Gateway, ask: &Ask<'a>) -> Plan<'a> {
     match routes::find(gateway, ask.method, ask.path) {
         Ok(route) => Plan::Route(route),
         Err(none) => {
+            if let Some(app) = routes::find_bayeux(gateway, ask.method, ask.path) {
+                return Plan::Bayeux(app.clone());
+            }
             let reply = Reply::error(&none.error, ask.accepted.format());
             let reply = match none.allow {
                 Some(allow) => reply.with("allow", allow),

@@ -1,6 +1,6 @@
 //! Which pages of other origins may use the gateway.
 
-use super::{ask::Ask, reply::Reply};
+use super::{ask::Ask, reply::Reply, routes};
 use crate::config::CorsConfig;
 
 /// How long a browser remembers what it was allowed, in seconds; Chrome's most.
@@ -35,6 +35,17 @@ pub(super) fn headers(
     vary.into_iter().chain(always)
 }
 
+/// Whether a page of this origin may have its cookies sent along, as the clients
+/// of Bayeux ask their browsers to; it would not see the answer otherwise. Not
+/// if just any origin may use the gateway.
+pub(super) fn allows_credentials(config: &CorsConfig, origin: Option<&str>) -> bool {
+    let any = config.origins.iter().any(|allowed| allowed == "*");
+    !any && grant(config, origin).is_some()
+}
+
+/// The header that says so.
+pub(super) const CREDENTIALS: (&str, &str) = ("access-control-allow-credentials", "true");
+
 /// The answer to a browser that asks before it sends the request itself; none
 /// if this is no such question, or there is no origin that may ask.
 pub(super) fn preflight(config: &CorsConfig, ask: &Ask<'_>) -> Option<Reply> {
@@ -44,6 +55,10 @@ pub(super) fn preflight(config: &CorsConfig, ask: &Ask<'_>) -> Option<Reply> {
     let reply = Reply::empty(204)
         .with("access-control-allow-methods", "GET, POST, DELETE")
         .with("access-control-max-age", MAX_AGE_S);
+    let reply = match routes::is_bayeux(ask.path) && allows_credentials(config, ask.origin) {
+        true => reply.with(CREDENTIALS.0, CREDENTIALS.1),
+        false => reply,
+    };
     // An open hands all headers to the plugins, so which ones make sense is
     // theirs to say.
     Some(match ask.preflight_headers {

@@ -2,7 +2,12 @@
 
 use super::full::Site;
 use super::{
-    clock::Clock, dev::DevSite, front::Front, full::Conns, hosted::HostedApp, metrics::Metrics,
+    clock::Clock,
+    dev::DevSite,
+    front::Front,
+    full::{Browsers, Conns},
+    hosted::HostedApp,
+    metrics::Metrics,
     readers::Readers,
 };
 use crate::config::{Config, CorsConfig, HttpConfig};
@@ -26,6 +31,7 @@ pub struct Gateway {
     /// Connections that hyper reads.
     pub(super) conns: Conns,
     readers: Arc<Readers>,
+    browsers: Browsers,
     stopping: AtomicBool,
 }
 
@@ -55,6 +61,7 @@ impl Gateway {
             dev,
             conns: Conns::new(clock),
             readers,
+            browsers: Browsers::default(),
             stopping: AtomicBool::new(false),
         }))
     }
@@ -87,6 +94,10 @@ impl Gateway {
     #[must_use]
     pub fn dev(&self) -> Option<&DevSite> {
         self.dev.as_ref()
+    }
+
+    pub(super) fn browsers(&self) -> &Browsers {
+        &self.browsers
     }
 
     pub(super) fn front(&self) -> &Front {

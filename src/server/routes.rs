@@ -115,7 +115,29 @@ pub struct NoRoute {
 pub fn is_ours(path: &str) -> bool {
     let mut parts = path.trim_start_matches('/').split('/');
     let second = parts.nth(1);
-    matches!(second, Some("mailboxes" | "publish"))
+    matches!(second, Some("mailboxes" | "publish" | "bayeux"))
+}
+
+/// Whether clients of some app speak Bayeux at this path.
+#[must_use]
+pub fn is_bayeux(path: &str) -> bool {
+    let mut parts = path.trim_start_matches('/').split('/');
+    // CometD's clients say behind it what they do.
+    parts.nth(1) == Some("bayeux") && parts.nth(1).is_none()
+}
+
+/// The app whose clients speak Bayeux at this path, if there is one: what is not
+/// about a mailbox is not in [`Route`].
+#[must_use]
+pub fn find_bayeux<'g>(
+    gateway: &'g Gateway,
+    method: &str,
+    path: &str,
+) -> Option<&'g Arc<HostedApp>> {
+    if !is_bayeux(path) || !matches!(method, "GET" | "POST") {
+        return None;
+    }
+    gateway.app(path.strip_prefix('/')?.split('/').next()?)
 }
 
 /// What a method and a path (percent-encoded, as it came) ask for.
@@ -127,8 +149,8 @@ pub fn find<'a>(gateway: &Gateway, method: &str, path: &'a str) -> Result<Route<
     let (app, rest) = transport::split_once(path, b'/').unwrap_or((path, ""));
     let Some(place) = Place::of(rest) else {
         let message = "there is nothing at this path; the gateway has /{app}/mailboxes, \
-                       /{app}/mailboxes/{name}, /{app}/mailboxes/{name}/confirm and \
-                       /{app}/publish";
+                       /{app}/mailboxes/{name}, /{app}/mailboxes/{name}/confirm, \
+                       /{app}/publish and (by GET and POST) /{app}/bayeux";
         return Err(NoRoute::new(Code::NotFound, message));
     };
     let Some(app) = gateway.app(app) else {

@@ -4,6 +4,7 @@
 //! There are two formats, JSON and MessagePack, with the same maps; [`Encoder`]
 //! writes both from one description, so that they cannot drift apart.
 
+pub mod bayeux;
 mod encode;
 mod error;
 mod frame;

@@ -1,5 +1,6 @@
 //! The gateway as its users meet it.
 
+mod bayeux;
 mod docs;
 mod fire;
 mod http;

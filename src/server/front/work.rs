@@ -139,7 +139,7 @@ fn serve(
     let grant = cors::grant(gateway.cors(), ask.origin);
     let route = match ask::plan(gateway, &ask) {
         Plan::Route(route) => route,
-        Plan::Page => return Err(Elsewhere::Other),
+        Plan::Page | Plan::Bayeux(_) => return Err(Elsewhere::Other),
         Plan::Reply(route, reply) => {
             gateway.metrics.request(route, reply.status);
             return Ok(Done::Reply(compressed(gateway, &ask, reply), grant));

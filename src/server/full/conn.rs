@@ -14,7 +14,7 @@ use super::{
     Site,
     pipe::Pipe,
     streams::Streams,
-    websocket::Session,
+    websocket::Upgrade,
 };
 use crate::{
     config::{CorsConfig, HttpConfig},
@@ -73,7 +73,7 @@ pub(super) struct Conn {
     /// Milliseconds since the start of the clock, times eight, plus the phase.
     phase: AtomicU64,
     /// What follows HTTP on it.
-    upgrade: Mutex<Option<Box<Session>>>,
+    upgrade: Mutex<Option<Box<Upgrade>>>,
     /// Of HTTP/2, in place of a phase.
     streams: OnceLock<Streams>,
     orders: AtomicU8,
@@ -116,11 +116,11 @@ impl Conn {
     }
 
     /// From HTTP to this, when the answer that says so is out.
-    pub(super) fn upgrade(&self, session: Session) {
-        *self.upgrade.lock() = Some(Box::new(session));
+    pub(super) fn upgrade(&self, upgrade: Upgrade) {
+        *self.upgrade.lock() = Some(Box::new(upgrade));
     }
 
-    pub(super) fn take_upgrade(&self) -> Option<Box<Session>> {
+    pub(super) fn take_upgrade(&self) -> Option<Box<Upgrade>> {
         self.upgrade.lock().take()
     }
 

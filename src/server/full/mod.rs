@@ -1,6 +1,7 @@
 //! Full HTTP, by hyper: whatever the front does not read itself, TLS, HTTP/2,
 //! and the admin address. A task per connection (and per stream of HTTP/2).
 
+mod bayeux;
 mod conn;
 mod follow;
 mod heads;
@@ -13,6 +14,7 @@ mod stream;
 mod streams;
 mod websocket;
 
+pub(super) use bayeux::Browsers;
 pub(super) use conn::Conns;
 pub(super) use held::HeldReads;
 pub(super) use secure::serve_tls;
@@ -136,8 +138,8 @@ async fn serve(
     .await;
     let parts = http.into_parts();
     let socket = parts.io.into_inner();
-    if let Some(session) = conn.take_upgrade() {
-        websocket::serve(*session, socket, parts.read_buf, &conn).await;
+    if let Some(upgrade) = conn.take_upgrade() {
+        websocket::serve(&gateway, *upgrade, socket, parts.read_buf, &conn).await;
         return drop(seat);
     }
     finish(socket, &end, &conn, config.max_body_bytes).await;

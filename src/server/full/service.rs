@@ -12,12 +12,13 @@ use super::{
         routes::{self, Endpoint, Outcome, ReadAsk, Route},
     },
     Site,
+    bayeux::{self, Http},
     conn::{Conn, Phase},
     follow::Follower,
     held::HeldRead,
     stream::{Answering, Stream},
     streams::BodyRoom,
-    websocket,
+    websocket::{self, Upgrade},
 };
 use crate::{
     config::{CorsConfig, HttpConfig},
@@ -76,6 +77,7 @@ pub(super) async fn serve(
             app.requests().read(&answer);
             Reply::answer(&answer, wish.format)
         }
+        First::Connect(held) => held.answer().await,
         First::Stream(follower, format) => {
             conn.enter(Phase::Streaming);
             let head = response(stream_head(format), gateway.cors(), grant);
@@ -99,6 +101,8 @@ enum First {
     Reply(&'static str, Reply),
     Done(Reply),
     Held(HeldRead),
+    /// The same for Bayeux.
+    Connect(Box<bayeux::Held>),
     Stream(Follower, StreamFormat),
     /// The connection is something else from here on.
     Upgrade(Response<()>),
@@ -141,11 +145,12 @@ async fn answer(
     }
     let route = match ask::plan(gateway, ask) {
         Plan::Route(route) => route,
+        Plan::Bayeux(app) => return bayeux(gateway, conn, &app, ask, parts, body).await,
         Plan::Reply(route, reply) => return First::Reply(route, reply),
         Plan::Page if ask.path == ECHO && websocket::is_asked(parts) => {
-            return match websocket::accept_echo(gateway, parts) {
-                Ok((response, session)) => {
-                    conn.upgrade(session);
+            return match websocket::handshake(parts) {
+                Ok(response) => {
+                    conn.upgrade(Upgrade::Echo);
                     First::Upgrade(response)
                 }
                 Err(reply) => First::Reply("page", reply),
@@ -191,6 +196,49 @@ async fn answer(
     run(gateway, &route, ask, &body).await
 }
 
+async fn bayeux(
+    gateway: &Arc<Gateway>,
+    conn: &Conn,
+    app: &Arc<HostedApp>,
+    ask: &Ask<'_>,
+    parts: &Parts,
+    body: Incoming,
+) -> First {
+    if websocket::is_asked(parts) {
+        return match bayeux::accept(gateway, app, ask, parts) {
+            Ok((response, session)) => {
+                app.requests().stream("bayeux-websocket", 101);
+                conn.upgrade(Upgrade::Bayeux(session));
+                First::Upgrade(response)
+            }
+            Err(reply) => {
+                app.requests().stream("bayeux-websocket", reply.status);
+                First::Done(reply)
+            }
+        };
+    }
+    let mut room = BodyRoom::none(conn);
+    let (body, is_read) = match collect(gateway.http(), body, &mut room).await {
+        Ok(body) => (Ok(body), true),
+        Err(error) => (Err(error), false),
+    };
+    let done = match body {
+        Ok(body) => bayeux::answer(gateway, app, ask, parts, &body).await,
+        Err(error) => Err(error),
+    };
+    let mut reply = match done {
+        Ok(Http::Held(held)) => {
+            app.requests().stream("bayeux", 200);
+            return First::Connect(held);
+        }
+        Ok(Http::Reply(reply)) => reply,
+        Err(error) => Reply::error(&error, ask.accepted.format()),
+    };
+    reply.close |= !is_read;
+    app.requests().stream("bayeux", reply.status);
+    First::Done(reply)
+}
+
 async fn stream(
     gateway: &Arc<Gateway>,
     app: &Arc<HostedApp>,
@@ -224,7 +272,7 @@ fn websocket(
 ) -> Result<First, Reply> {
     let (response, session) = websocket::accept(gateway, app, name, ask, parts)?;
     app.requests().stream("websocket", 101);
-    conn.upgrade(session);
+    conn.upgrade(Upgrade::Mailbox(session));
     Ok(First::Upgrade(response))
 }
 

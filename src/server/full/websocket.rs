@@ -1,4 +1,4 @@
-//! A mailbox over a WebSocket (RFC 6455): messages out, messages and
+//! WebSockets (RFC 6455), and a mailbox over one: messages out, messages and
 //! confirmations in.
 //!
 //! A browser does not tell a page which status refused its handshake. So what
@@ -14,7 +14,7 @@ use super::{
         reply::Reply,
         routes::{self, Endpoint, ReadAsk},
     },
-    LINGER,
+    LINGER, bayeux,
     conn::{Conn, Phase, Socket},
     follow::{Follower, Next},
     linger,
@@ -54,18 +54,17 @@ const MAX_REASON_BYTES: usize = 123;
 /// It does not answer any more: 4000 and the status of a time-out.
 const GONE: CloseCode = CloseCode::Library(4408);
 
-/// What goes on once the handshake is through.
-pub(super) enum Session {
-    Mailbox(Reading),
+/// What a connection is once it is no longer HTTP.
+pub(super) enum Upgrade {
+    Mailbox(Session),
+    Bayeux(bayeux::Session),
     /// What comes goes back: shows whether all on the way passes WebSockets,
     /// and lets a conformance suite look at how they are served.
-    Echo {
-        max_bytes: usize,
-    },
+    Echo,
 }
 
-/// A mailbox is read.
-pub(super) struct Reading {
+/// A mailbox, once the handshake is through.
+pub(super) struct Session {
     gateway: Arc<Gateway>,
     app: Arc<HostedApp>,
     mailbox: Box<str>,
@@ -112,23 +111,14 @@ pub(super) fn accept(
     }
     let read = routes::read_ask(app, mailbox, ask);
     let (gateway, app) = (gateway.clone(), app.clone());
-    let reading = Reading { gateway, app, mailbox: mailbox.into(), format, read };
-    Ok((response, Session::Mailbox(reading)))
+    Ok((response, Session { gateway, app, mailbox: mailbox.into(), format, read }))
 }
 
-/// The same for [`Session::Echo`].
+/// The answer to a handshake without a sub-protocol.
 ///
 /// # Errors
 /// If it is no valid handshake of version 13.
-pub(super) fn accept_echo(
-    gateway: &Gateway,
-    parts: &Parts,
-) -> Result<(Response<()>, Session), Reply> {
-    let max_bytes = gateway.http().max_body_bytes;
-    Ok((handshake(parts)?, Session::Echo { max_bytes }))
-}
-
-fn handshake(parts: &Parts) -> Result<Response<()>, Reply> {
+pub(super) fn handshake(parts: &Parts) -> Result<Response<()>, Reply> {
     let version = parts.headers.get(header::SEC_WEBSOCKET_VERSION);
     if version.is_some_and(|version| version != VERSION) {
         // RFC 6455, 4.4.
@@ -145,18 +135,25 @@ fn bad(message: String) -> Reply {
 }
 
 /// Serves a WebSocket to its end. `before` was read of it already.
-pub(super) async fn serve(session: Session, socket: Socket, before: Bytes, conn: &Conn) {
+pub(super) async fn serve(
+    gateway: &Gateway,
+    upgrade: Upgrade,
+    socket: Socket,
+    before: Bytes,
+    conn: &Conn,
+) {
     conn.enter(Phase::Streaming);
-    let max_bytes = match &session {
-        Session::Mailbox(reading) => reading.gateway.http().max_frame_bytes,
-        Session::Echo { max_bytes } => *max_bytes,
+    let max_bytes = match &upgrade {
+        Upgrade::Mailbox(_) => gateway.http().max_frame_bytes,
+        // Bayeux has no other way for what is larger.
+        Upgrade::Bayeux(_) | Upgrade::Echo => gateway.http().max_body_bytes,
     };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_message_size(Some(max_bytes))
         .max_frame_size(Some(max_bytes));
-    let socket =
+    let mut socket =
         WebSocketStream::from_partially_read(socket, before.into(), Role::Server, Some(config))
             .await;
     // The one order that is not for later: it does not read what it is sent.
@@ -164,19 +161,11 @@ pub(super) async fn serve(session: Session, socket: Socket, before: Bytes, conn:
         true => Poll::Ready(()),
         false => Poll::Pending,
     });
-    tokio::select! {
-        () = session.run(socket) => {}
-        () = timed_out => {}
-    }
-}
-
-type Stream = WebSocketStream<Socket>;
-
-impl Session {
-    async fn run(self, mut socket: Stream) {
-        let close = match &self {
-            Self::Mailbox(reading) => reading.talk(&mut socket).await,
-            Self::Echo { .. } => echo(&mut socket).await,
+    let run = async {
+        let close = match upgrade {
+            Upgrade::Mailbox(session) => session.talk(&mut socket).await,
+            Upgrade::Bayeux(session) => session.talk(&mut socket, conn).await,
+            Upgrade::Echo => echo(&mut socket).await,
         };
         let Some(close) = close else { return };
         // The closing handshake; if it does not come about, so be it.
@@ -190,8 +179,17 @@ impl Session {
             // frame would be destroyed by what it still sends.
             linger(socket.into_inner().into_pipe(), usize::MAX).await;
         }
+    };
+    tokio::select! {
+        () = run => {}
+        () = timed_out => {}
     }
 }
+
+pub(super) type Stream = WebSocketStream<Socket>;
+
+/// With what a WebSocket is closed.
+pub(super) type Close = CloseFrame;
 
 /// With what to close it; none if that has happened.
 async fn echo(socket: &mut Stream) -> Option<CloseFrame> {
@@ -207,7 +205,7 @@ async fn echo(socket: &mut Stream) -> Option<CloseFrame> {
     }
 }
 
-impl Reading {
+impl Session {
     /// With what to close it; none if that has happened.
     async fn talk(&self, socket: &mut Stream) -> Option<CloseFrame> {
         let (key, mut follower) = match self.start().await {
@@ -232,7 +230,7 @@ impl Reading {
             tokio::select! {
                 _ = pings.tick() => {
                     if !std::mem::take(&mut was_heard) {
-                        return Some(frame(GONE, "no answer to a ping"));
+                        return Some(gone());
                     }
                     socket.send(Message::Ping(Bytes::new())).await.ok()?;
                 }
@@ -252,7 +250,7 @@ impl Reading {
                         Ok(Message::Text(_) | Message::Binary(_)) => {
                             let kind = if self.format == Format::Json { "text" } else { "binary" };
                             let reason = format!("this sub-protocol has {kind} messages");
-                            return Some(frame(CloseCode::Unsupported, &reason));
+                            return Some(close(CloseCode::Unsupported, &reason));
                         }
                         // Pings and a close are answered by the library, which
                         // keeps the answers: nothing is read before they have gone.
@@ -357,23 +355,29 @@ fn close_frame(why: &ErrorBody) -> CloseFrame {
         code => CloseCode::from(4000 + code.status()),
     };
     let reason = why.reason.as_deref().unwrap_or(&why.message);
-    frame(code, &format!("{}: {reason}", why.code.as_str()))
+    close(code, &format!("{}: {reason}", why.code.as_str()))
 }
 
-fn frame(code: CloseCode, reason: &str) -> CloseFrame {
+/// The code, and as much of the reason as fits.
+pub(super) fn close(code: CloseCode, reason: &str) -> CloseFrame {
     let end = reason.floor_char_boundary(MAX_REASON_BYTES);
     CloseFrame { code, reason: reason[..end].into() }
 }
 
+/// It did not answer a ping for as long as it takes to be asked again.
+pub(super) fn gone() -> CloseFrame {
+    close(GONE, "no answer to a ping")
+}
+
 /// What to tell a client that broke the rules; none if nobody is there.
-fn broken(error: &Error) -> Option<CloseFrame> {
+pub(super) fn broken(error: &Error) -> Option<CloseFrame> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
-            Some(frame(CloseCode::Size, &format!("a message has at most {max_size} bytes")))
+            Some(close(CloseCode::Size, &format!("a message has at most {max_size} bytes")))
         }
-        Error::Utf8(_) => Some(frame(CloseCode::Invalid, "a text that is not UTF-8")),
+        Error::Utf8(_) => Some(close(CloseCode::Invalid, "a text that is not UTF-8")),
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
-        Error::Protocol(error) => Some(frame(CloseCode::Protocol, &error.to_string())),
+        Error::Protocol(error) => Some(close(CloseCode::Protocol, &error.to_string())),
         _ => None,
     }
 }

@@ -5,6 +5,8 @@ mod reader;
 mod stream;
 mod websocket;
 
+pub use reader::Socket;
+
 use crate::support::{Gateway, lab};
 
 /// A gateway with the app `lab` and these `[http]` and app limits.

@@ -1,0 +1,145 @@
+//! A connect: a read of the client's mailbox.
+
+use super::{super::held::HeldRead, Caller, Waiting, access, browsers::Seat, closed};
+use crate::{
+    core::{AccessError, Answer, CloseCause, Polled, ReadFrom},
+    transport::bayeux::{self, Ack, Advice, Fault, Replies, Reply, ReplyExt, Said},
+};
+use serde_json::value::RawValue;
+use std::task::{Context, Poll};
+
+/// How long a client is asked to wait when others of its browser have their
+/// connects held, in milliseconds; CometD's value.
+const MULTIPLE_CLIENTS_MS: u64 = 2000;
+
+/// The same when another connect took the place of this one: two that took it
+/// from each other would do so without end. In milliseconds.
+const DISPLACED_MS: u64 = 1000;
+
+/// A connect that waits. Dropping it takes it back from its mailbox.
+pub(super) struct Connect {
+    asked: Asked,
+    read: HeldRead,
+    _seat: Option<Seat>,
+}
+
+/// What its answer has to say.
+struct Asked {
+    id: Option<Box<RawValue>>,
+    /// Where it reads from, if it acknowledges.
+    cursor: Option<u64>,
+    advice: Advice,
+}
+
+impl Connect {
+    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        self.read.poll_answer(cx)
+    }
+
+    /// Tells the client.
+    pub fn answer(self, answer: &Answer, replies: &mut Replies) {
+        self.read.app().requests().read(answer);
+        self.asked.answer(answer, replies);
+    }
+}
+
+impl Caller<'_> {
+    /// Answers a connect, or has it wait.
+    pub(super) fn connect(
+        &self,
+        said: &Said<'_>,
+        connect: &bayeux::Connect,
+        waiting: &mut Waiting,
+        replies: &mut Replies,
+    ) -> Result<(), Fault> {
+        let app = self.app;
+        let mut asked =
+            Asked { id: said.id.map(ToOwned::to_owned), cursor: None, advice: self.advice() };
+        let mut wait_ms = connect.timeout_ms.map_or(app.max_wait_ms, |ms| ms.min(app.max_wait_ms));
+        if waiting.connects.len() >= waiting.max {
+            wait_ms = 0;
+        }
+        let (name, key) = (connect.client.mailbox.as_str(), connect.client.key);
+        let mut seat = None;
+        if let Some(browser) = self.browser.filter(|_| wait_ms > 0) {
+            let max = self.gateway.http().max_reads_per_browser;
+            seat = self.gateway.browsers().seat(browser, app.app().name(), name, max);
+            if seat.is_none() {
+                wait_ms = 0;
+                asked.advice.interval = MULTIPLE_CLIENTS_MS;
+                asked.advice.multiple_clients = true;
+            }
+        }
+        let mut read = HeldRead::new(app.clone());
+        let conn = read.conn();
+        let polled = app.call(|app, now, out| match connect.ack {
+            None => app.poll(now, name, key, ReadFrom::Handed, wait_ms, conn, out),
+            Some(cursor) => {
+                let (cursor, polled) =
+                    app.follow(now, name, key, Some(cursor), wait_ms, conn, out)?;
+                asked.cursor = Some(cursor);
+                Ok(polled)
+            }
+        });
+        let answer = match polled {
+            Ok(Polled::Ready(batch)) => Answer::Batch(batch),
+            Ok(Polled::Nothing) => Answer::Nothing,
+            Ok(Polled::Displaced) => Answer::Displaced,
+            Err(AccessError::Closed { cause, reason }) => Answer::Closed { cause, reason },
+            Err(error) => return Err(access(error)),
+            Ok(Polled::Held(mailbox)) => {
+                read.held_by(mailbox);
+                waiting.connects.push(Connect { asked, read, _seat: seat });
+                if self.gateway.is_stopping() {
+                    // This read may have come after the others were let go.
+                    self.gateway.release_held();
+                }
+                return Ok(());
+            }
+        };
+        app.requests().read(&answer);
+        asked.answer(&answer, replies);
+        Ok(())
+    }
+}
+
+impl Asked {
+    fn answer(&self, answer: &Answer, replies: &mut Replies) {
+        let mut reply = Reply {
+            channel: "/meta/connect",
+            successful: true,
+            id: self.id.as_deref(),
+            advice: Some(self.advice),
+            ..Reply::default()
+        };
+        reply.ext.ack = self.cursor.map(Ack::UpTo);
+        let fault;
+        match answer {
+            Answer::Batch(batch) => {
+                replies.deliver(batch);
+                reply.ext.ack = self.cursor.map(|_| Ack::UpTo(batch.cursor));
+                reply.ext.lost = batch.lost;
+            }
+            Answer::Nothing => {}
+            Answer::Displaced => {
+                reply.advice = Some(Advice { interval: DISPLACED_MS, ..self.advice });
+            }
+            Answer::Closed { cause, reason } => {
+                fault = closed(*cause, reason);
+                if !matches!(cause, CloseCause::Client | CloseCause::Expired) {
+                    // What CometD's clients take for the server's word.
+                    replies.push(&Reply {
+                        channel: "/meta/disconnect",
+                        successful: true,
+                        ext: ReplyExt { reason: Some(reason), ..ReplyExt::default() },
+                        ..Reply::default()
+                    });
+                }
+                reply.successful = false;
+                reply.error = Some(&fault);
+                reply.advice = fault.reconnect.map(Advice::new);
+            }
+        }
+        replies.push(&reply);
+    }
+}

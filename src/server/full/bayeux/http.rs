@@ -1,0 +1,140 @@
+//! Bayeux by HTTP: long-polling, and callback-polling for pages that cannot
+//! otherwise.
+
+use super::{
+    super::super::{
+        ask::{self, Ask},
+        cors,
+        gateway::Gateway,
+        hosted::{HostedApp, random_key},
+        reply::Reply,
+    },
+    Caller, Waiting,
+    browsers::{COOKIE, cookie},
+    connect::Connect,
+};
+use crate::transport::{
+    self, Code, ErrorBody,
+    bayeux::{Replies, Said, decode_form, decode_messages, is_callback, jsonp},
+};
+use http::{header, request::Parts};
+use std::{borrow::Cow, future::poll_fn, sync::Arc};
+
+/// How far a request gets without waiting for messages.
+pub(in super::super) enum Http {
+    Reply(Reply),
+    Held(Box<Held>),
+}
+
+/// A request whose connect waits.
+pub(in super::super) struct Held {
+    connect: Connect,
+    form: AnswerForm,
+}
+
+/// How the answer is written.
+struct AnswerForm {
+    /// The callback; none: JSON alone.
+    callback: Option<String>,
+    /// A page of another origin may see it, cookies or not.
+    credentials: bool,
+}
+
+/// Does what a request says. `body` is that of a POST.
+///
+/// # Errors
+/// If there are no messages in it, or it wants to be called by a name that is
+/// none.
+pub(in super::super) async fn answer(
+    gateway: &Arc<Gateway>,
+    app: &Arc<HostedApp>,
+    ask: &Ask<'_>,
+    parts: &Parts,
+    body: &[u8],
+) -> Result<Http, ErrorBody> {
+    let is_script = ask.method == "GET";
+    let sent = if is_script { ask.query.unwrap_or_default().as_bytes() } else { body };
+    let is_json = sent.iter().find(|byte| !byte.is_ascii_whitespace());
+    let is_json = matches!(is_json, Some(b'[' | b'{')) && !is_script;
+    let (texts, callback) = if is_json {
+        let text = std::str::from_utf8(sent)
+            .map_err(|error| bad(format!("the body is not valid UTF-8: {error}")))?;
+        (vec![Cow::Borrowed(text)], None)
+    } else {
+        let form = decode_form(sent);
+        if form.messages.is_empty() {
+            return Err(bad("there is no Bayeux message: it is the body, or the field `message`"));
+        }
+        (form.messages, is_script.then_some(form.jsonp))
+    };
+    if callback.as_deref().is_some_and(|name| !is_callback(name)) {
+        return Err(bad("jsonp is no name of a function: letters, digits and any of _ $ ."));
+    }
+    let credentials = cors::allows_credentials(gateway.cors(), ask.origin);
+    let form = AnswerForm { callback: callback.map(Cow::into_owned), credentials };
+    let max = gateway.http().max_batch_items;
+    let mut said: Vec<Said<'_>> = Vec::new();
+    for text in &texts {
+        said.extend(decode_messages(text, max - said.len())?);
+    }
+
+    let browser = parts.headers.get(header::COOKIE).and_then(|value| ask::text(value.as_bytes()));
+    let browser = browser.and_then(cookie);
+    let (headers, peer) = (ask.headers, ask.peer);
+    let caller = Caller { gateway, app, headers, peer, browser };
+    // What came along with a connect is not to wait with it.
+    let mut waiting = Waiting { connects: Vec::new(), max: usize::from(said.len() == 1) };
+    let mut replies = Replies::default();
+    caller.hear(&said, &mut waiting, &mut replies).await;
+    if let Some(connect) = waiting.connects.pop() {
+        return Ok(Http::Held(Box::new(Held { connect, form })));
+    }
+    let mut reply = form.reply(replies);
+    let is_handshake = said.iter().any(|said| said.channel == "/meta/handshake");
+    if is_handshake
+        && browser.is_none()
+        && let Ok(key) = random_key()
+    {
+        let value = transport::encode_key(&key);
+        let cookie = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Lax", value.as_str());
+        reply = reply.with("set-cookie", cookie);
+    }
+    Ok(Http::Reply(reply))
+}
+
+fn bad(message: impl Into<Cow<'static, str>>) -> ErrorBody {
+    ErrorBody::new(Code::BadRequest, message)
+}
+
+impl Held {
+    pub async fn answer(self) -> Reply {
+        let Self { mut connect, form } = self;
+        let answer = poll_fn(|cx| connect.poll_answer(cx)).await;
+        let mut replies = Replies::default();
+        connect.answer(&answer, &mut replies);
+        form.reply(replies)
+    }
+}
+
+impl AnswerForm {
+    fn reply(&self, replies: Replies) -> Reply {
+        let json = replies.into_json();
+        let reply = match &self.callback {
+            None => Reply {
+                content_type: Some("application/json"),
+                body: json.into(),
+                ..Reply::empty(200)
+            },
+            Some(callback) => Reply {
+                content_type: Some("text/javascript; charset=utf-8"),
+                body: jsonp(callback, &json).into(),
+                // Nothing but a script is to be made of what a URL has asked for.
+                ..Reply::empty(200).with("x-content-type-options", "nosniff")
+            },
+        };
+        match self.credentials {
+            true => reply.with(cors::CREDENTIALS.0, cors::CREDENTIALS.1),
+            false => reply,
+        }
+    }
+}

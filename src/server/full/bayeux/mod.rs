@@ -1,0 +1,183 @@
+//! Bayeux: the clients of CometD, Dojo and Faye, by HTTP ([`http`]) and over a
+//! WebSocket ([`socket`]).
+//!
+//! A client id is a mailbox's name and key, a connect is a read of it, a channel
+//! is a group. So nothing is kept of a client but its mailbox, and a native
+//! client hears it and is heard.
+
+mod browsers;
+mod connect;
+mod http;
+mod socket;
+
+pub(in super::super) use browsers::Browsers;
+pub(super) use http::{Held, Http, answer};
+pub(super) use socket::{Session, accept};
+
+use self::connect::Connect;
+use super::super::{
+    errors,
+    gateway::Gateway,
+    hosted::{HostedApp, random_key},
+};
+use crate::{
+    app::Refusal,
+    core::{AccessError, CloseCause},
+    plugin::OpenRequest,
+    transport::bayeux::{
+        Ack, Advice, ClientId, Fault, Handshake, Reconnect, Replies, Reply, ReplyExt, Said, What,
+        encode_client,
+    },
+};
+use std::{net::IpAddr, sync::Arc};
+
+/// Who says something.
+struct Caller<'a> {
+    gateway: &'a Arc<Gateway>,
+    app: &'a Arc<HostedApp>,
+    /// Of the request, for a handshake.
+    headers: &'a (dyn Fn() -> Vec<(String, String)> + Send + Sync),
+    peer: IpAddr,
+    /// Its browser, if the connects of that are counted.
+    browser: Option<&'a str>,
+}
+
+/// Connects that wait for messages, and how many there may be.
+struct Waiting {
+    connects: Vec<Connect>,
+    max: usize,
+}
+
+impl Caller<'_> {
+    /// Does what the messages say, in order. What becomes of a connect that has
+    /// to wait is told later.
+    async fn hear(&self, said: &[Said<'_>], waiting: &mut Waiting, replies: &mut Replies) {
+        // There is no client yet whose messages the others could be.
+        let handshake = said.iter().find(|said| said.channel == "/meta/handshake");
+        for said in handshake.map_or(said, std::slice::from_ref) {
+            let done = match &said.what {
+                Ok(what) => self.act(said, what, waiting, replies).await,
+                Err(fault) => Err(fault.clone()),
+            };
+            if let Err(fault) = done {
+                replies.push(&Reply::refused(said, &fault));
+            }
+        }
+    }
+
+    async fn act(
+        &self,
+        said: &Said<'_>,
+        what: &What,
+        waiting: &mut Waiting,
+        replies: &mut Replies,
+    ) -> Result<(), Fault> {
+        let app = self.app;
+        let _turn = app.turn().await;
+        match what {
+            What::Handshake(handshake) => return self.open(said, handshake, replies),
+            What::Connect(connect) => return self.connect(said, connect, waiting, replies),
+            What::Subscribe(ClientId { key, mailbox }, groups) => app
+                .call(|app, now, out| match &groups[..] {
+                    // Only whether there is such a client.
+                    [] => app.unsubscribe(now, mailbox.as_str(), *key, groups, out),
+                    _ => app.subscribe(now, mailbox.as_str(), *key, groups, out),
+                })
+                .map_err(|refusal| fault(refusal, Some(mailbox.as_str())))?,
+            What::Unsubscribe(ClientId { key, mailbox }, groups) => app
+                .call(|app, now, out| app.unsubscribe(now, mailbox.as_str(), *key, groups, out))
+                .map_err(|refusal| fault(refusal, Some(mailbox.as_str())))?,
+            What::Disconnect(ClientId { key, mailbox }) => app
+                .call(|app, now, out| app.close(now, mailbox.as_str(), *key, out))
+                .map_err(access)?,
+            What::Publish(ClientId { key, mailbox }, group, data) => {
+                let reply = app
+                    .call(|app, now, out| {
+                        app.message(now, mailbox.as_str(), *key, Some(group), data, out)
+                    })
+                    .map_err(|refusal| fault(refusal, Some(mailbox.as_str())))?;
+                if let Some(reply) = reply {
+                    replies.replied(group.as_str(), said.id, &reply);
+                }
+            }
+        }
+        replies.push(&Reply::to(said));
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        said: &Said<'_>,
+        handshake: &Handshake,
+        replies: &mut Replies,
+    ) -> Result<(), Fault> {
+        let request = OpenRequest {
+            body: handshake.body.clone(),
+            headers: (self.headers)(),
+            peer: self.peer.to_string(),
+        };
+        let key = random_key().map_err(|_| Fault::new(503, errors::no_random().message))?;
+        let opened = self
+            .app
+            .call(|app, now, out| app.open(now, key, &request, out))
+            .map_err(|refusal| fault(refusal, None))?;
+        replies.push(&Reply {
+            version: Some("1.0"),
+            supported_connection_types: &handshake.connection_types,
+            client_id: Some(&encode_client(&key, &opened.mailbox)),
+            advice: Some(self.advice()),
+            ext: ReplyExt {
+                ack: handshake.ack.then_some(Ack::Enabled(true)),
+                reply: opened.reply.as_ref(),
+                ..ReplyExt::default()
+            },
+            ..Reply::to(said)
+        });
+        Ok(())
+    }
+
+    /// What a client does if there is nothing special.
+    fn advice(&self) -> Advice {
+        Advice { timeout: Some(self.app.max_wait_ms), ..Advice::new(Reconnect::Retry) }
+    }
+}
+
+/// Why a mailbox does not open.
+fn access(error: AccessError) -> Fault {
+    match error {
+        AccessError::NotFound | AccessError::WrongKey | AccessError::BadCursor { .. } => {
+            Fault::unknown_client()
+        }
+        AccessError::Closed { cause, reason } => closed(cause, &reason),
+    }
+}
+
+/// As for native clients, a mailbox that was closed on purpose is not to be
+/// opened again at once.
+fn closed(cause: CloseCause, reason: &str) -> Fault {
+    match cause {
+        CloseCause::Expired => Fault::unknown_client(),
+        CloseCause::Client => Fault::new(402, "the client disconnected").then(Reconnect::None),
+        CloseCause::Plugin | CloseCause::Operator | CloseCause::Replaced => {
+            Fault::new(410, format!("closed: {reason}")).then(Reconnect::None)
+        }
+    }
+}
+
+/// Why an event had no effect. `mailbox`: the one it is about; none for a
+/// handshake.
+fn fault(refusal: Refusal, mailbox: Option<&str>) -> Fault {
+    // Whoever is refused a mailbox is so again; what is full or broken now may
+    // be better later.
+    let is_final = matches!(refusal, Refusal::Rejected { .. } | Refusal::NameTaken(_));
+    let refused = match refusal {
+        Refusal::Access(error) => return access(error),
+        refusal => errors::refusal(mailbox.unwrap_or_default(), refusal),
+    };
+    let fault = Fault::new(refused.code.status(), refused.message);
+    match mailbox {
+        Some(_) => fault,
+        None if is_final => fault.then(Reconnect::None),
+        None => fault.then(Reconnect::Handshake),
+    }
+}
