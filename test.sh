@@ -87,6 +87,8 @@ if debian_install node nodejs npm && debian_install npm npm && debian_install ch
     (cd clients/js && npm ci --no-audit --no-fund --loglevel=error && npm test)
     step "a program per client"
     (cd examples/clients && npm ci --no-audit --no-fund --loglevel=error && COMETBOX_BIN="$PWD/../../target/release/cometbox" npm test)
+    step "Bayeux, with the clients of CometD and Faye"
+    (cd tests/bayeux && npm ci --no-audit --no-fund --loglevel=error && COMETBOX_BIN="$PWD/../../target/release/cometbox" npm test)
     step "the pages, in Chromium"
     (cd tests/browser && npm ci --no-audit --no-fund --loglevel=error && COMETBOX_BIN="$PWD/../../target/release/cometbox" npm test)
 elif [ "${CI:-}" = true ]; then
