@@ -307,8 +307,8 @@ impl App {
         })
     }
 
-    /// The same for a reader that stays, with where it starts: after each
-    /// answer it goes on by [`App::poll`] with [`ReadFrom::Position`].
+    /// The same for a reader that has to know where it starts. One that stays
+    /// goes on after each answer by [`App::poll`] with [`ReadFrom::Position`].
     ///
     /// # Errors
     /// If the mailbox does not open or the cursor is ahead of it.

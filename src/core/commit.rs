@@ -203,12 +203,25 @@ impl Core {
         for name in &to.groups {
             self.put_in_group(name.as_str(), now, message, mark, &mut report);
             if self.patterns > 0 {
-                pattern::each_that_matches(name.as_str(), |pattern| {
-                    self.put_in_group(pattern, now, message, mark, &mut report);
-                });
+                self.put_in_matching(name.as_str(), now, message, mark, &mut report);
             }
         }
         report
+    }
+
+    #[cold]
+    #[inline(never)] // what most sends do not need is kept out of their way
+    fn put_in_matching(
+        &mut self,
+        name: &str,
+        now: Millis,
+        message: &Arc<Message>,
+        mark: u64,
+        report: &mut SendReport,
+    ) {
+        pattern::each_that_matches(name, |pattern| {
+            self.put_in_group(pattern, now, message, mark, report);
+        });
     }
 
     fn put_in_group(
@@ -227,6 +240,7 @@ impl Core {
         self.groups[group].members = members;
     }
 
+    #[inline]
     fn put_in(
         &mut self,
         slot: u32,

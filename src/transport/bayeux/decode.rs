@@ -13,6 +13,9 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 /// echoed.
 const MAX_ID_BYTES: usize = 128;
 
+/// Most channels in one subscription.
+const MAX_CHANNELS: usize = 1000;
+
 /// Longest name of a JSONP callback, in bytes.
 const MAX_CALLBACK_BYTES: usize = 64;
 
@@ -282,6 +285,10 @@ fn groups(subscription: Option<&RawValue>) -> Result<Vec<Name>, Fault> {
     let written = subscription.ok_or_else(missing)?;
     let channels = match serde_json::from_str(written.get()) {
         Ok(Channels::One(channel)) => vec![channel],
+        Ok(Channels::Many(channels)) if channels.len() > MAX_CHANNELS => {
+            let text = format!("at most {MAX_CHANNELS} channels at once");
+            return Err(Fault::new(413, text));
+        }
         Ok(Channels::Many(channels)) if !channels.is_empty() => channels,
         Ok(Channels::Many(_)) | Err(_) => return Err(missing()),
     };

@@ -119,6 +119,7 @@ fn messages_are_understood_or_refused() {
         ("meta", subscribe(json!("/meta/connect")), "403:/meta/connect None"),
         ("all of meta", subscribe(json!(["/a", "/meta/*"])), "403:/meta/* None"),
         ("no subscription", said("/meta/subscribe", json!({})), "400: None"),
+        ("too many channels", subscribe(json!(vec!["/a"; 1001])), "413: None"),
         ("empty subscription", subscribe(json!([])), "400: None"),
         ("odd subscription", subscribe(json!([1])), "400: None"),
         ("star inside", subscribe(json!("/a/*/b")), "400:/a/*/b None"),
@@ -306,4 +307,37 @@ fn forms_have_messages() {
     assert_eq!(form.messages, ["[{}]", "a b"]);
     assert_eq!(form.jsonp, "cb");
     assert_eq!(decode_form(b"").jsonp, "jsonpcallback");
+}
+
+#[test]
+fn nothing_that_comes_in_panics() {
+    let whole = json!([{"channel": "/meta/subscribe", "clientId": client(), "id": "1",
+        "version": "1.0", "supportedConnectionTypes": ["websocket"], "subscription": ["/a/*"],
+        "data": {"x": "\u{2028}"}, "ext": {"ack": 7}, "advice": {"timeout": 1e3}}])
+    .to_string();
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..20_000 {
+        let mut bytes = whole.clone().into_bytes();
+        for _ in 0..random.usize(1..4) {
+            let place = random.usize(..bytes.len());
+            match random.u8(..3) {
+                0 => bytes[place] = random.u8(..),
+                1 => bytes.truncate(place.max(1)),
+                _ => bytes.insert(place, *random.choice(b"[]{},:\"*/-9e\\").expect("some")),
+            }
+        }
+        let _ = decode_form(&bytes);
+        let Ok(text) = std::str::from_utf8(&bytes) else { continue };
+        let _ = (decode_client(text), is_callback(text));
+        let Ok(said) = decode_messages(text, 3) else { continue };
+        let mut replies = Replies::default();
+        for said in &said {
+            match &said.what {
+                Ok(_) => replies.push(&Reply::to(said)),
+                Err(fault) => replies.push(&Reply::refused(said, fault)),
+            }
+        }
+        let json = replies.into_json();
+        serde_json::from_slice::<Value>(&json).unwrap_or_else(|error| panic!("{error}: {text}"));
+    }
 }

@@ -31,6 +31,9 @@ use crate::{
 };
 use std::{net::IpAddr, sync::Arc};
 
+/// After so many messages of a request others get a turn.
+const MESSAGES_PER_TURN: usize = 32;
+
 /// Who says something.
 struct Caller<'a> {
     gateway: &'a Arc<Gateway>,
@@ -54,7 +57,10 @@ impl Caller<'_> {
     async fn hear(&self, said: &[Said<'_>], waiting: &mut Waiting, replies: &mut Replies) {
         // There is no client yet whose messages the others could be.
         let handshake = said.iter().find(|said| said.channel == "/meta/handshake");
-        for said in handshake.map_or(said, std::slice::from_ref) {
+        for (index, said) in handshake.map_or(said, std::slice::from_ref).iter().enumerate() {
+            if index > 0 && index % MESSAGES_PER_TURN == 0 {
+                tokio::task::yield_now().await;
+            }
             let done = match &said.what {
                 Ok(what) => self.act(said, what, waiting, replies).await,
                 Err(fault) => Err(fault.clone()),
