@@ -97,7 +97,7 @@ export class Gateway {
     await rm(this.dir, { recursive: true, force: true })
   }
 
-  /** What a backend says. */
+  /** What a backend says: an item, or an array of them. @returns the results */
   async publish(app, item) {
     const response = await fetch(`${this.url}/${app}/publish`, {
       method: 'POST',

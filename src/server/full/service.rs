@@ -218,13 +218,9 @@ async fn bayeux(
         };
     }
     let mut room = BodyRoom::none(conn);
-    let (body, is_read) = match collect(gateway.http(), body, &mut room).await {
-        Ok(body) => (Ok(body), true),
+    let (done, is_read) = match collect(gateway.http(), body, &mut room).await {
+        Ok(body) => (bayeux::answer(gateway, app, ask, parts, &body).await, true),
         Err(error) => (Err(error), false),
-    };
-    let done = match body {
-        Ok(body) => bayeux::answer(gateway, app, ask, parts, &body).await,
-        Err(error) => Err(error),
     };
     let mut reply = match done {
         Ok(Http::Held(held)) => {

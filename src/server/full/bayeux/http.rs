@@ -54,8 +54,10 @@ pub(in super::super) async fn answer(
 ) -> Result<Http, ErrorBody> {
     let is_script = ask.method == "GET";
     let sent = if is_script { ask.query.unwrap_or_default().as_bytes() } else { body };
-    let is_json = sent.iter().find(|byte| !byte.is_ascii_whitespace());
-    let is_json = matches!(is_json, Some(b'[' | b'{')) && !is_script;
+    // Whatever its type says: nothing else begins so, and clients say what they
+    // like to avoid a preflight.
+    let first = sent.iter().find(|byte| !byte.is_ascii_whitespace());
+    let is_json = matches!(first, Some(b'[' | b'{')) && !is_script;
     let (texts, callback) = if is_json {
         let text = std::str::from_utf8(sent)
             .map_err(|error| bad(format!("the body is not valid UTF-8: {error}")))?;

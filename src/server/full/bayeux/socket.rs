@@ -9,12 +9,9 @@ use super::{
     },
     Caller, Waiting,
 };
-use crate::{
-    core::Answer,
-    transport::{
-        ErrorBody,
-        bayeux::{Replies, decode_messages},
-    },
+use crate::transport::{
+    ErrorBody,
+    bayeux::{Replies, decode_messages},
 };
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -135,7 +132,7 @@ fn poll_connects(waiting: &mut Waiting, cx: &mut Context<'_>) -> Poll<Replies> {
             Poll::Pending => None,
         }
     });
-    let Some::<(usize, Answer)>((place, answer)) = found else { return Poll::Pending };
+    let Some((place, answer)) = found else { return Poll::Pending };
     let mut replies = Replies::default();
     connects.remove(place).answer(&answer, &mut replies);
     Poll::Ready(replies)
