@@ -2,10 +2,15 @@
 
 use crate::support::{Client, Gateway, lab};
 
-/// The peer that a plugin is told, by each way in which HTTP/1.1 is read.
-fn peers(client: &mut Client, headers: &[(&str, &str)]) -> [String; 2] {
+/// The peer that a plugin is told, by each way in which HTTP/1.1 is read, and by
+/// Bayeux.
+fn peers(client: &mut Client, headers: &[(&str, &str)]) -> [String; 3] {
+    let handshake = br#"{"channel":"/meta/handshake","version":"1.0",
+        "supportedConnectionTypes":["long-polling"],"ext":{"do":"show_request"}}"#;
+    let shaken = client.request("POST", "/lab/bayeux", headers, handshake).json();
+    let by_bayeux = shaken[0]["ext"]["reply"]["peer"].as_str().expect("an address").to_owned();
     // The front does not take a request that expects anything.
-    [&[][..], &[("expect", "100-continue")]].map(|more| {
+    let [by_front, by_hyper] = [&[][..], &[("expect", "100-continue")]].map(|more| {
         let headers = [headers, more].concat();
         client.send("POST", "/lab/mailboxes", &headers, br#"{"do":"show_request"}"#);
         let mut opened = client.receive().expect("an answer");
@@ -14,7 +19,8 @@ fn peers(client: &mut Client, headers: &[(&str, &str)]) -> [String; 2] {
         }
         assert_eq!(opened.status, 201, "{opened:?}");
         opened.json()["reply"]["peer"].as_str().expect("an address").to_owned()
-    })
+    });
+    [by_front, by_hyper, by_bayeux]
 }
 
 #[test]
@@ -37,6 +43,6 @@ fn a_trusted_proxy_is_believed_and_nobody_else() {
         let http = format!("http = {{ trusted_proxies = {trusted} }}\n");
         let gateway = Gateway::start(&format!("{http}{}", lab("limits = { call_ms = 1000 }")));
         let peers = peers(&mut gateway.client(), headers);
-        assert_eq!(peers, [expected; 2], "{trusted} {headers:?}");
+        assert_eq!(peers, [expected; 3], "{trusted} {headers:?}");
     }
 }

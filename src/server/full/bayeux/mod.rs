@@ -19,6 +19,7 @@ use super::super::{
     errors,
     gateway::Gateway,
     hosted::{HostedApp, random_key},
+    proxies,
 };
 use crate::{
     app::Refusal,
@@ -117,11 +118,10 @@ impl Caller<'_> {
         handshake: &Handshake,
         replies: &mut Replies,
     ) -> Result<(), Fault> {
-        let request = OpenRequest {
-            body: handshake.body.clone(),
-            headers: (self.headers)(),
-            peer: self.peer.to_string(),
-        };
+        let headers = (self.headers)();
+        let client = proxies::client(&self.gateway.http().trusted_proxies, self.peer, &headers);
+        let body = handshake.body.clone();
+        let request = OpenRequest { body, headers, peer: client.to_string() };
         let key = random_key().map_err(|_| Fault::new(503, errors::no_random().message))?;
         let opened = self
             .app
