@@ -61,7 +61,8 @@ async function* sse(attempt: Attempt) {
     let batch = { ...NOTHING, messages: [] as Message[] }
     for (const event of events) {
       const field: Record<string, string> = {}
-      for (const [, name, value] of event.matchAll(/^(\w+): ?(.*)$/gm)) field[name!] = value!
+      // By these line ends alone: a message may hold others, and they must not begin a field.
+      for (const line of event.split(/\r\n|\n|\r/)) field[line.split(':', 1)[0]!] = line.slice(line.indexOf(':') + 1).trimStart()
       if (!field.data) continue
       const data = JSON.parse(field.data)
       const seq = Number(field.id)

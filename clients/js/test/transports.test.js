@@ -264,6 +264,17 @@ test('what was lost is told in its place', async (t) => {
   assert.deepEqual(log.slice(2), ['m1', 'lost 3', 'm5'])
 })
 
+test('a message cannot begin a field of its event', async (t) => {
+  // JSON leaves these line separators as they are; for events they are none.
+  const said = 'x\u2028data: 7\u2028id: 99\u2029'
+  const text = `id: 1\ndata: ${JSON.stringify(said)}\n\nid: 2\ndata: "m2"\n\n`
+  const gw = await gateway(t, { ...plain, SSE: [stream(text)] })
+  const got = []
+  client(t, gw, { transports: ['sse'], onMessage: (data, seq) => got.push([seq, data]) })
+  await gw.until((seen) => seen.some((r) => r.url.endsWith('confirm?cursor=2')))
+  assert.deepEqual(got, [[1, said], [2, 'm2']])
+})
+
 test('a stream may come in any pieces', async (t) => {
   const text = Buffer.from('id: 1\r\ndata: "grüße"\r\n\r\nid: 2\r\ndata: {"a":"b: c"}\r\n\r\n: still here\n\nid: 3\ndata: "m3"\n\n')
   const drip = async (response) => {
