@@ -296,11 +296,11 @@ impl Socket {
     }
 
     /// Looks at how a write went, for a stream.
-    fn note(&mut self, written: &Poll<io::Result<usize>>) {
-        match (self.conn.phase(), written) {
-            (Phase::Streaming, Poll::Pending) => self.conn.enter(Phase::Stalled),
-            (Phase::Stalled, Poll::Ready(_)) => self.conn.enter(Phase::Streaming),
-            (Phase::Streaming, _) if !self.is_bounded => {
+    fn note(&mut self, is_blocked: bool) {
+        match (self.conn.phase(), is_blocked) {
+            (Phase::Streaming, true) => self.conn.enter(Phase::Stalled),
+            (Phase::Stalled, false) => self.conn.enter(Phase::Streaming),
+            (Phase::Streaming, false) if !self.is_bounded => {
                 self.is_bounded = true;
                 // Without it the stream is served as well.
                 let _ = set_socket_send_buffer_size(self.pipe.tcp(), STREAM_SEND_BYTES);
@@ -353,7 +353,7 @@ impl AsyncWrite for Socket {
             return Poll::Ready(Ok(buf.len()));
         }
         let written = Pin::new(&mut self.pipe).poll_write(cx, buf);
-        self.note(&written);
+        self.note(written.is_pending());
         written
     }
 
@@ -366,7 +366,7 @@ impl AsyncWrite for Socket {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
         let written = Pin::new(&mut self.pipe).poll_write_vectored(cx, bufs);
-        self.note(&written);
+        self.note(written.is_pending());
         written
     }
 
@@ -376,7 +376,11 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_instead(cx))?;
-        ready!(Pin::new(&mut self.pipe).poll_flush(cx))?;
+        let flushed = Pin::new(&mut self.pipe).poll_flush(cx);
+        // Under TLS writing only fills a buffer; it is here that a full socket
+        // shows.
+        self.note(flushed.is_pending());
+        ready!(flushed)?;
         // hyper flushes once all it had to write is written.
         if self.conn.phase() == Phase::Answering {
             self.conn.enter(Phase::Idle);

@@ -23,6 +23,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
 
 /// Most connects of one WebSocket that wait. A client has one, and a second one
@@ -57,8 +58,8 @@ impl Session {
     pub async fn talk(&self, socket: &mut Stream, conn: &Conn) -> Option<Close> {
         let mut waiting = Waiting { connects: Vec::new(), max: MAX_WAITING };
         let keep_alive = Duration::from_secs(self.gateway.http().keep_alive_s);
-        let mut pings = tokio::time::interval(keep_alive);
-        pings.reset();
+        let mut pings = interval_at(Instant::now() + keep_alive, keep_alive);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Since the last ping.
         let mut was_heard = true;
         loop {
