@@ -53,10 +53,10 @@ def build(given, servers):
     wanted = {"cometbox-load"}
     wanted |= {"cometbox"} if "cometbox" in servers else set()
     wanted |= {"cometbox-bound"} if "bound" in servers else set()
-    crates = sorted(crate for crate in wanted if not given.get(crate))
-    if crates:
-        chosen = [word for crate in crates for word in ("-p", crate)]
-        subprocess.run(["cargo", "build", "--release", "--locked", *chosen], cwd=ROOT, check=True)
+    if not all(given.get(crate) for crate in wanted):
+        # The whole workspace, as the tests build it: parts of it have other
+        # features, and wasmtime would be compiled once more.
+        subprocess.run(["cargo", "build", "--release", "--locked", "--workspace"], cwd=ROOT, check=True)
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or "target")
     built = ROOT / target / "release"  # an absolute target stays one
     programs = {crate: pathlib.Path(given.get(crate) or built / crate).resolve() for crate in wanted}
