@@ -22,7 +22,8 @@ pub struct Args {
     /// What it speaks.
     #[arg(long, global = true, value_enum, default_value = "cometbox")]
     pub dialect: Dialect,
-    /// The app to load; it runs benches/plugin, for `chat` plugins/chat.
+    /// The app to load; it runs benches/plugin, for `chat` plugins/chat, over
+    /// Bayeux plugins/bayeux-open.
     #[arg(long, global = true, default_value = "bench")]
     pub app: String,
     /// One of the app's `publish_keys`.
@@ -141,12 +142,14 @@ pub enum Scenario {
 
 const EXAMPLES: &str = "\
 Sizing a machine:
-  cometbox build benches/plugin
+  for plugin in benches/plugin plugins/chat plugins/bayeux-open; do cometbox build $plugin; done
   taskset -c 0 cometbox serve --config bench.toml &
   taskset -c 1 cometbox-load --server-pid $! park 10000
   taskset -c 1 cometbox-load --server-pid $! broadcast 1000
   taskset -c 1 cometbox-load --server-pid $! direct --rate 2000
   taskset -c 1 cometbox-load --server-pid $! --app chat chat
+
+  taskset -c 1 cometbox-load --server-pid $! --app bayeux --dialect bayeux direct
 
 with this bench.toml:
   [[app]]
@@ -156,6 +159,9 @@ with this bench.toml:
   [[app]]
   name = \"chat\"
   plugins = [\"plugins/chat\"]
+  [[app]]
+  name = \"bayeux\"
+  plugins = [\"plugins/bayeux-open\"]
 
 The generator is one thread. At a CPU share above 0.9 it is the limit itself,
 and the rate says nothing about the server; its CPU per delivery still does.
@@ -178,11 +184,18 @@ impl Args {
         let nchan = self.dialect == Dialect::Nchan;
         let turns =
             matches!(self.scenario, Scenario::Direct { rate: None, .. } | Scenario::Events { .. });
-        if self.against.is_some() && (nchan || !turns) {
+        if self.against.is_some() && (self.dialect != Dialect::Cometbox || !turns) {
             bail!("--against: direct without a rate, and events, in cometbox");
         }
         if self.against.is_some() && self.server_pid.is_none() {
             bail!("--against is about the server's CPU: it needs --server-pid");
+        }
+        let over_bayeux = matches!(
+            self.scenario,
+            Scenario::Park { .. } | Scenario::Broadcast { .. } | Scenario::Direct { idle: 0, .. }
+        );
+        if self.dialect == Dialect::Bayeux && !over_bayeux {
+            bail!("over Bayeux: park, broadcast and direct, the latter without --idle");
         }
         match self.scenario {
             Scenario::Direct { idle: 1.., .. } if nchan => {
@@ -238,6 +251,14 @@ mod tests {
             ("groups 100 --mailboxes 999", false),
             ("--dialect nchan groups 100", true),
             ("--dialect nchan groups 200", false),
+            ("--dialect bayeux park 1", true),
+            ("--dialect bayeux broadcast 1", true),
+            ("--dialect bayeux direct --rate 7", true),
+            ("--dialect bayeux direct --idle 1", false),
+            ("--server-pid 1 --dialect bayeux direct --against open", false),
+            ("--dialect bayeux events", false),
+            ("--dialect bayeux waiting", false),
+            ("--dialect bayeux chat", false),
         ] {
             let words = ["cometbox-load"].into_iter().chain(words.split(' '));
             assert_eq!(Args::parse_from(words.clone()).check().is_ok(), ok, "{words:?}");

@@ -1,12 +1,15 @@
-//! The two protocols: how requests are written and what answers mean.
+//! The protocols: how requests are written and what answers mean.
 //!
 //! Requests are rendered once, when a run is set up; while it runs only a
 //! reader's position and a payload's marker change.
+
+mod bayeux;
 
 use crate::{
     http::{self, Answer},
     marker,
 };
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -18,6 +21,8 @@ pub enum Dialect {
     Cometbox,
     /// Channels with Last-Modified and Etag: GET /sub/ID, POST /pub/ID.
     Nchan,
+    /// Bayeux by long-polling: POST /APP/bayeux.
+    Bayeux,
 }
 
 /// How requests are addressed.
@@ -25,12 +30,21 @@ pub struct Speaker {
     pub dialect: Dialect,
     /// The Host header.
     pub host: String,
-    /// Cometbox: the app in the URL.
+    /// Cometbox and Bayeux: the app in the URL.
     pub app: String,
     /// Cometbox: for publish.
     pub publish_key: String,
     /// Cometbox: seconds that a read may be held.
     pub wait: u32,
+}
+
+/// Who somebody is to the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Cometbox: the mailbox's key; Bayeux: the client id.
+    pub key: String,
+    /// Bayeux: the header that brings back the server's cookie, if it set one.
+    pub cookie: String,
 }
 
 /// A poll: the position goes between the two parts.
@@ -66,44 +80,56 @@ pub enum Outcome {
 }
 
 impl Speaker {
-    /// Opens a mailbox. nchan has no such request; any other one serves to
-    /// know that the connection was accepted.
+    /// Opens a mailbox; Bayeux: shakes hands. nchan has no such request; any
+    /// other one serves to know that the connection was accepted.
     pub fn open(&self, body: &str) -> Vec<u8> {
         match self.dialect {
             Dialect::Cometbox => self.post(&format!("/{}/mailboxes", self.app), "", body),
             Dialect::Nchan => self.request("GET", "/ready", ""),
+            Dialect::Bayeux => self.handshake(),
+        }
+    }
+
+    /// What a client has to ask for before it reads the channel `name`.
+    pub fn subscribe(&self, name: &str, who: &Identity) -> Option<Vec<u8>> {
+        match self.dialect {
+            Dialect::Cometbox | Dialect::Nchan => None,
+            Dialect::Bayeux => Some(self.bayeux_subscribe(name, who)),
         }
     }
 
     /// The poll of a mailbox or channel, and the position that it starts from.
-    pub fn poll(&self, name: &str, key: &str) -> (Poll, Vec<u8>) {
+    pub fn poll(&self, name: &str, who: &Identity) -> (Poll, Vec<u8>) {
+        let Identity { key, .. } = who;
         let (before, after, position) = match self.dialect {
             Dialect::Cometbox => (
-                format!("GET /{}/mailboxes/{name}?wait={}&cursor=", self.app, self.wait),
+                format!("GET /{}/mailboxes/{name}?wait={}&cursor=", self.app, self.wait).into(),
                 format!(" HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {key}\r\n\r\n", self.host),
                 "0",
             ),
             Dialect::Nchan => (
-                format!("GET /sub/{name} HTTP/1.1\r\nHost: {}\r\n", self.host),
+                format!("GET /sub/{name} HTTP/1.1\r\nHost: {}\r\n", self.host).into(),
                 "\r\n".to_owned(),
                 "",
             ),
+            // Where to read on is for the server to know.
+            Dialect::Bayeux => (self.connect(who), String::new(), ""),
         };
-        let boxed = |text: String| text.into_bytes().into_boxed_slice();
-        (Poll { before: boxed(before), after: boxed(after) }, position.into())
+        let (before, after) = (before.into(), after.into_bytes().into());
+        (Poll { before, after }, position.into())
     }
 
-    /// A backend's message to a mailbox.
-    pub fn publish(&self, name: &str, payload: usize) -> Parcel {
-        self.publish_to(name, "mailboxes", payload)
+    /// A message to a mailbox, of a backend; in Bayeux of the client `by`.
+    pub fn publish(&self, by: &Identity, name: &str, payload: usize) -> Parcel {
+        self.publish_to(by, name, "mailboxes", payload)
     }
 
-    /// A backend's message to a group.
-    pub fn publish_group(&self, name: &str, payload: usize) -> Parcel {
-        self.publish_to(name, "groups", payload)
+    /// … to a group.
+    pub fn publish_group(&self, by: &Identity, name: &str, payload: usize) -> Parcel {
+        self.publish_to(by, name, "groups", payload)
     }
 
-    fn publish_to(&self, name: &str, kind: &str, payload: usize) -> Parcel {
+    fn publish_to(&self, by: &Identity, name: &str, kind: &str, payload: usize) -> Parcel {
         let payload = blank(payload);
         match self.dialect {
             Dialect::Cometbox => {
@@ -112,6 +138,7 @@ impl Speaker {
                 parcel(self.post(&format!("/{}/publish", self.app), &key, &body))
             }
             Dialect::Nchan => self.nchan_publish(name, &payload),
+            Dialect::Bayeux => self.bayeux_publish(by, name, &payload),
         }
     }
 
@@ -127,15 +154,16 @@ impl Speaker {
 
     /// What a member says in a chat room: through its mailbox, or, where there
     /// is no such thing, straight to the room's channel.
-    pub fn say(&self, room: &str, name: &str, key: &str, payload: usize) -> Parcel {
+    pub fn say(&self, room: &str, name: &str, who: &Identity, payload: usize) -> Parcel {
         let payload = blank(payload);
         match self.dialect {
             Dialect::Cometbox => {
-                let key = format!("Authorization: Bearer {key}\r\n");
+                let key = format!("Authorization: Bearer {}\r\n", who.key);
                 let body = format!(r#"{{"say":"{payload}"}}"#);
                 parcel(self.post(&format!("/{}/mailboxes/{name}", self.app), &key, &body))
             }
             Dialect::Nchan => self.nchan_publish(room, &payload),
+            Dialect::Bayeux => self.bayeux_publish(who, room, &payload),
         }
     }
 
@@ -148,13 +176,14 @@ impl Speaker {
     }
 
     /// Ends a mailbox or channel; who reads it is told.
-    pub fn close(&self, name: &str, key: &str) -> Vec<u8> {
+    pub fn close(&self, name: &str, who: &Identity) -> Vec<u8> {
         match self.dialect {
             Dialect::Cometbox => {
-                let key = format!("Authorization: Bearer {key}\r\n");
+                let key = format!("Authorization: Bearer {}\r\n", who.key);
                 self.request("DELETE", &format!("/{}/mailboxes/{name}", self.app), &key)
             }
             Dialect::Nchan => self.request("DELETE", &format!("/pub/{name}"), ""),
+            Dialect::Bayeux => self.disconnect(who),
         }
     }
 
@@ -183,24 +212,57 @@ fn blank(bytes: usize) -> String {
 }
 
 fn parcel(request: Vec<u8>) -> Parcel {
-    // Hosts, names and keys have no such sign: `Args::check` sees to it.
+    // Hosts, names, keys and identities have no such sign: `Args::check` and
+    // `Dialect::opened` see to it.
     let marker = memchr::memchr(b'@', &request).expect("every payload begins with one");
     Parcel { request, marker }
 }
 
 impl Dialect {
-    /// Whether the sender of a chat message hears it, too.
+    /// Whether clients read channels, so that the sender of a chat message hears
+    /// it, too.
     pub fn echoes(self) -> bool {
-        self == Self::Nchan
+        self != Self::Cometbox
+    }
+
+    /// Whether only clients publish, not backends.
+    pub fn has_publishers(self) -> bool {
+        self == Self::Bayeux
+    }
+
+    /// Who somebody is by the answer to an open.
+    ///
+    /// # Errors
+    /// If it did not succeed.
+    pub fn opened(self, answer: &Answer<'_>) -> Result<Identity> {
+        let (key, cookie) = match self {
+            Self::Nchan => return Ok(Identity::default()),
+            Self::Bayeux => bayeux::opened(answer)?,
+            Self::Cometbox if answer.status == 201 => {
+                let reply: serde_json::Value = serde_json::from_slice(&answer.body)?;
+                let key = reply["key"].as_str().context("no key in the answer to an open")?;
+                (key.to_owned(), String::new())
+            }
+            Self::Cometbox => bail!("an open got {}: {}", answer.status, answer.text()),
+        };
+        let odd = |text: &str| {
+            !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.=~".contains(&byte))
+        };
+        if odd(&key) || odd(&cookie) {
+            bail!("a key or a cookie that no request can be made of: {key:?}, {cookie:?}");
+        }
+        let cookie = if cookie.is_empty() { cookie } else { format!("Cookie: {cookie}\r\n") };
+        Ok(Identity { key, cookie })
     }
 
     /// Understands a reader's answer and notes where to read on.
     pub fn read(self, answer: &Answer<'_>, position: &mut Vec<u8>) -> Outcome {
         match (self, answer.status) {
-            (Self::Cometbox, 200) => cometbox_batch(answer.body, position),
+            (Self::Cometbox, 200) => cometbox_batch(&answer.body, position),
             (Self::Nchan, 200) => nchan_message(answer, position),
+            (Self::Bayeux, 200) => bayeux::messages(&answer.body),
             (Self::Cometbox, 204) | (Self::Nchan, 304 | 408) => Outcome::Nothing,
-            (_, 410) => Outcome::Gone,
+            (Self::Cometbox | Self::Nchan, 410) => Outcome::Gone,
             _ => Outcome::Unexpected,
         }
     }
@@ -210,10 +272,11 @@ impl Dialect {
         match self {
             Self::Cometbox => match answer.status {
                 // An item that failed is in an answer that did not.
-                200 => memchr::memmem::find(answer.body, b"{\"error\":").is_none(),
+                200 => memchr::memmem::find(&answer.body, b"{\"error\":").is_none(),
                 status => status == 204,
             },
             Self::Nchan => matches!(answer.status, 200..=202),
+            Self::Bayeux => answer.status == 200 && bayeux::successful(&answer.body),
         }
     }
 }
@@ -306,7 +369,7 @@ mod tests {
             publish_key: "k".into(),
             wait: 25,
         };
-        let mut parcel = speaker.publish("m", 100);
+        let mut parcel = speaker.publish(&Identity::default(), "m", 100);
         parcel.marker().fill(b'#');
         let text = String::from_utf8(parcel.request).expect("text");
         let (head, body) = text.split_once("\r\n\r\n").expect("a head");

@@ -132,8 +132,9 @@ impl Engine {
 
     /// From now on so many a second.
     pub fn set_pace(&mut self, per_second: u32) {
+        self.progress_ns = now_ns();
         let interval_ns = 1_000_000_000 / u64::from(per_second.max(1));
-        self.pace = Some(Pace { interval_ns, due_ns: now_ns(), next: 0 });
+        self.pace = Some(Pace { interval_ns, due_ns: self.progress_ns, next: 0 });
     }
 
     /// Counts anew.
@@ -198,13 +199,19 @@ impl Engine {
         self.lanes.len()
     }
 
-    pub fn readers(&self) -> usize {
-        self.readers.len()
+    pub fn targets(&self) -> usize {
+        self.targets.len()
     }
 
-    /// Those whose mailbox is still there.
+    /// Those who are to get messages.
+    pub fn readers(&self) -> usize {
+        self.readers.iter().filter(|reader| !reader.streams.is_empty()).count()
+    }
+
+    /// Those of them whose mailbox is still there.
     pub fn readers_left(&self) -> usize {
-        self.readers.iter().filter(|reader| !reader.gone).count()
+        let waits = |reader: &&Reader| !reader.gone && !reader.streams.is_empty();
+        self.readers.iter().filter(waits).count()
     }
 
     /// Closes all readers' connections.
@@ -413,7 +420,7 @@ impl Engine {
                 return Ok(());
             }
         }
-        let arrived = self.account(reader, answer.body);
+        let arrived = self.account(reader, &answer.body);
         if !self.resting || !self.has_all(reader) {
             self.poll(reader)?;
         }

@@ -9,7 +9,7 @@
 //! | `parts` | readers, targets, lanes |
 //! | `net` | sockets and epoll |
 //! | `http` | reads answers |
-//! | `dialect` | Cometbox's and nchan's requests and answers |
+//! | `dialect` | requests and answers: Cometbox's, nchan's, and Bayeux |
 //! | `marker` | a payload's number and time, in the payload |
 //! | `check` | lost, doubled, reordered |
 //! | `histogram` | latencies |

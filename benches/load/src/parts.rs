@@ -16,7 +16,7 @@ pub struct Reader {
     /// What its messages are addressed to, and the first target that does.
     pub address: u32,
     pub first_target: usize,
-    /// One for each target of its address.
+    /// One for each target of its address; none: it is not to get any message.
     pub streams: Vec<Stream>,
     /// The stream that it does not hear: its own.
     pub own: Option<usize>,

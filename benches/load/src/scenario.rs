@@ -5,7 +5,7 @@ mod measure;
 use crate::{
     args::{Args, MEMBERS, Scenario},
     check::Stream,
-    dialect::{Dialect, Speaker},
+    dialect::{Identity, Speaker},
     engine::Engine,
     net::Conn,
     parts::{Lane, Reader, Target},
@@ -42,6 +42,8 @@ struct Setup<'a> {
     run: u32,
     /// Connected and opened; they poll when all are.
     readers: Vec<Reader>,
+    /// Who publishes over each lane, where that has to be a client.
+    publishers: Vec<Identity>,
     tree: Option<Tree>,
     /// Events in a request.
     batch: u32,
@@ -62,8 +64,9 @@ pub fn run(args: &Args) -> Result<Report> {
         wait: args.wait,
     };
     let engine = Engine::new(args.server, args.dialect, run)?;
+    let (readers, publishers) = (Vec::new(), Vec::new());
     let setup =
-        Setup { args, speaker, engine, run, readers: Vec::new(), tree, batch: 1, waiting: 0 };
+        Setup { args, speaker, engine, run, readers, publishers, tree, batch: 1, waiting: 0 };
     match args.scenario {
         Scenario::Park { clients, settle } => setup.park(clients, settle),
         Scenario::Broadcast { members } => setup.broadcast(members),
@@ -90,33 +93,56 @@ impl Setup<'_> {
     fn lanes(&mut self, count: u32) -> Result<Range<usize>> {
         let first = self.engine.lanes();
         for nth in 0..count {
-            let conn = self.conn(nth)?;
+            let mut conn = self.conn(nth)?;
+            if self.args.dialect.has_publishers() {
+                let publisher = self.open(&mut conn, "")?;
+                self.keep_alive(&publisher)?;
+                self.publishers.push(publisher);
+            } else {
+                self.publishers.push(Identity::default());
+            }
             self.engine.add_lane(Lane::new(conn))?;
         }
         Ok(first..self.engine.lanes())
     }
 
-    /// Opens a mailbox; its key.
-    fn open(&self, conn: &mut Conn, body: &str) -> Result<String> {
-        let dialect = self.args.dialect;
-        let key = conn.ask(&self.speaker.open(body), |answer| {
-            if dialect == Dialect::Nchan {
-                return Ok(String::new());
-            }
-            if answer.status != 201 {
-                bail!("an open got {}: {}", answer.status, answer.text());
-            }
-            let reply: serde_json::Value = serde_json::from_slice(answer.body)?;
-            Ok(reply["key"].as_str().context("no key in the answer to an open")?.to_owned())
-        })?;
-        key.with_context(|| format!("app {:?}", self.args.app))
+    /// A client that only publishes polls all the same, or it expires.
+    fn keep_alive(&mut self, who: &Identity) -> Result<()> {
+        let conn = self.conn(self.engine.lanes() as u32)?;
+        let (poll, position) = self.speaker.poll("", who);
+        self.engine.add_reader(Reader {
+            conn,
+            poll,
+            position,
+            address: 0,
+            first_target: 0,
+            streams: Vec::new(),
+            own: None,
+            lane: self.engine.lanes(),
+            gone: false,
+        })
     }
 
-    /// A reader of the mailbox (or channel) `name`; its key.
-    fn reader(&mut self, name: &str, body: &str, what: Place) -> Result<String> {
+    /// Opens a mailbox, or what a server has instead; who that is.
+    fn open(&self, conn: &mut Conn, body: &str) -> Result<Identity> {
+        let dialect = self.args.dialect;
+        let opened = conn.ask(&self.speaker.open(body), |answer| dialect.opened(answer))?;
+        opened.with_context(|| format!("app {:?}", self.args.app))
+    }
+
+    /// A reader of the mailbox (or channel) `name`; who it is.
+    fn reader(&mut self, name: &str, body: &str, what: Place) -> Result<Identity> {
         let mut conn = self.conn(self.readers.len() as u32)?;
-        let key = self.open(&mut conn, body)?;
-        let (poll, position) = self.speaker.poll(name, &key);
+        let who = self.open(&mut conn, body)?;
+        if let Some(request) = self.speaker.subscribe(name, &who) {
+            let dialect = self.args.dialect;
+            let (taken, said) =
+                conn.ask(&request, |answer| (dialect.taken(answer), answer.text()))?;
+            if !taken {
+                bail!("a subscription to {name} got {said}");
+            }
+        }
+        let (poll, position) = self.speaker.poll(name, &who);
         let Place { address, first_target, streams, own, lane } = what;
         let streams = (0..streams).map(|_| Stream::default()).collect();
         self.readers.push(Reader {
@@ -130,7 +156,7 @@ impl Setup<'_> {
             lane,
             gone: false,
         });
-        Ok(key)
+        Ok(who)
     }
 
     /// All poll; over when they are parked.
@@ -141,17 +167,17 @@ impl Setup<'_> {
         self.engine.run_for(QUIET)
     }
 
-    /// Readers of a mailbox each, which lanes publish to in turn; their keys.
-    fn mailboxes(&mut self, count: u32, lanes: Range<usize>) -> Result<Vec<String>> {
+    /// Readers of a mailbox each, which lanes publish to in turn; who they are.
+    fn mailboxes(&mut self, count: u32, lanes: Range<usize>) -> Result<Vec<Identity>> {
         let payload = self.args.payload as usize;
-        let mut keys = Vec::new();
-        let first = (self.engine.readers() + self.readers.len()) as u32;
+        let mut all = Vec::new();
+        let first = self.engine.targets() as u32;
         for nth in first..first + count {
             let (name, lane) = (self.name("m", nth), lanes.start + nth as usize % lanes.len());
             let place =
                 Place { address: nth, first_target: nth as usize, streams: 1, own: None, lane };
-            keys.push(self.reader(&name, &format!(r#"{{"name":"{name}"}}"#), place)?);
-            let parcel = self.speaker.publish(&name, payload);
+            all.push(self.reader(&name, &format!(r#"{{"name":"{name}"}}"#), place)?);
+            let parcel = self.speaker.publish(&self.publishers[lane], &name, payload);
             self.engine.add_target(Target {
                 parcel,
                 lane,
@@ -161,7 +187,7 @@ impl Setup<'_> {
                 sent: 0,
             });
         }
-        Ok(keys)
+        Ok(all)
     }
 
     fn park(mut self, clients: u32, settle: u32) -> Result<Report> {
@@ -171,8 +197,8 @@ impl Setup<'_> {
         // What the first requests of all allocate is not the clients'.
         let mut control = self.conn(0)?;
         let name = self.name("first", 0);
-        let key = self.open(&mut control, &format!(r#"{{"name":"{name}"}}"#))?;
-        control.ask(&self.speaker.close(&name, &key), |_| ())?;
+        let first = self.open(&mut control, &format!(r#"{{"name":"{name}"}}"#))?;
+        control.ask(&self.speaker.close(&name, &first), |_| ())?;
         let before = self.memory_at_rest(tree, settle)?;
         let each =
             |from: u64, to: u64, clients: u32| (to as f64 - from as f64) / f64::from(clients);
@@ -180,10 +206,10 @@ impl Setup<'_> {
         // The first half fills what the server has left over from its start;
         // the second shows what a client takes.
         let half = clients / 2;
-        let mut keys = self.mailboxes(half, lanes.clone())?;
+        let mut all = self.mailboxes(half, lanes.clone())?;
         self.start()?;
         let halfway = self.memory_at_rest(tree, PARKED)?;
-        keys.extend(self.mailboxes(clients - half, lanes)?);
+        all.extend(self.mailboxes(clients - half, lanes)?);
         self.start()?;
         let full = self.memory_at_rest(tree, PARKED)?;
         let parked = each(halfway, full, clients - half);
@@ -194,8 +220,8 @@ impl Setup<'_> {
         let after_a_message = parked + each(full, now, clients);
 
         self.engine.leaving = true;
-        for (nth, key) in keys.iter().enumerate() {
-            let close = self.speaker.close(&self.name("m", nth as u32), key);
+        for (nth, who) in all.iter().enumerate() {
+            let close = self.speaker.close(&self.name("m", nth as u32), who);
             control.ask(&close, |_| ())?;
         }
         let end = now_ns() + TOLD.as_nanos() as u64;
@@ -245,13 +271,14 @@ impl Setup<'_> {
         let group = self.name("g", 0);
         for nth in 0..members {
             let name = self.name("m", nth);
-            // With nchan the channel is the group.
+            // With nchan and Bayeux the channel is the group.
             let read = if self.args.dialect.echoes() { &group } else { &name };
             let body = format!(r#"{{"name":"{name}","groups":["{group}"]}}"#);
             let place = Place { address: 0, first_target: 0, streams: 1, own: None, lane: 0 };
             self.reader(read, &body, place)?;
         }
-        let parcel = self.speaker.publish_group(&group, self.args.payload as usize);
+        let (by, payload) = (&self.publishers[0], self.args.payload as usize);
+        let parcel = self.speaker.publish_group(by, &group, payload);
         let audience = members.into();
         self.engine.add_target(Target { parcel, lane: 0, to: 0, stream: 0, audience, sent: 0 });
         Ok(())
@@ -282,7 +309,8 @@ impl Setup<'_> {
                 self.reader(read, &body, place)?;
             }
             for (stream, name) in names.iter().enumerate() {
-                let parcel = self.speaker.publish_group(name, self.args.payload as usize);
+                let (by, payload) = (&self.publishers[lane], self.args.payload as usize);
+                let parcel = self.speaker.publish_group(by, name, payload);
                 let (stream, audience) = (stream as u16, members.into());
                 let target = Target { parcel, lane, to: crowd, stream, audience, sent: 0 };
                 self.engine.add_target(target);
@@ -354,8 +382,8 @@ impl Setup<'_> {
                 };
                 let read = if echoes { &group } else { &nick };
                 let body = format!(r#"{{"nick":"{nick}","room":"{group}"}}"#);
-                let key = self.reader(read, &body, place)?;
-                let parcel = self.speaker.say(&group, &nick, &key, payload);
+                let who = self.reader(read, &body, place)?;
+                let parcel = self.speaker.say(&group, &nick, &who, payload);
                 let audience = u64::from(members) - u64::from(!echoes);
                 let stream = member as u16;
                 self.engine.add_target(Target {

@@ -1,7 +1,10 @@
 //! A server that misbehaves, and whether the accounts show it.
 
 use super::*;
-use crate::{check::Stream, dialect::Speaker};
+use crate::{
+    check::Stream,
+    dialect::{Identity, Speaker},
+};
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -11,8 +14,16 @@ use std::{
 
 const PUBLISHED: usize = 4;
 
+/// That a message was taken, as each dialect says it.
+const TAKEN: &[u8] = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
+const SUCCESSFUL: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Length: 36\r\n\r\n[{\"channel\":\"/a\",\"successful\":true}]";
+
 /// Takes so many messages over the lane, then handles the reader's poll.
-fn server(misbehave: impl FnOnce(&mut TcpStream, Vec<Vec<u8>>) + Send + 'static) -> SocketAddrV4 {
+fn server(
+    taken: &'static [u8],
+    misbehave: impl FnOnce(&mut TcpStream, Vec<Vec<u8>>) + Send + 'static,
+) -> SocketAddrV4 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let Ok(SocketAddr::V4(address)) = listener.local_addr() else { panic!("an IPv4 address") };
     thread::spawn(move || {
@@ -24,8 +35,9 @@ fn server(misbehave: impl FnOnce(&mut TcpStream, Vec<Vec<u8>>) + Send + 'static)
         while payloads.len() < PUBLISHED {
             let count = lane.read(&mut request).expect("a publish");
             let at = memchr::memchr(b'@', &request[..count]).expect("a whole request");
-            payloads.push(request[at..count].to_vec());
-            lane.write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n").expect("sent");
+            let end = memchr::memchr(b'"', &request[at..count]).map_or(count, |length| at + length);
+            payloads.push(request[at..end].to_vec());
+            lane.write_all(taken).expect("sent");
         }
         let _poll = reader.read(&mut request).expect("a poll");
         misbehave(&mut reader, payloads);
@@ -49,20 +61,20 @@ fn answer(reader: &mut TcpStream, bodies: &[&Vec<u8>]) {
 }
 
 /// A lane with one target of this audience, and a reader of what it sends.
-fn engine(address: SocketAddrV4, audience: u64, resting: bool) -> Engine {
+fn engine(dialect: Dialect, address: SocketAddrV4, audience: u64, resting: bool) -> Engine {
     let speaker = Speaker {
-        dialect: Dialect::Nchan,
+        dialect,
         host: "test".into(),
         app: String::new(),
         publish_key: String::new(),
         wait: 1,
     };
-    let mut engine = Engine::new(address, Dialect::Nchan, 7).expect("an engine");
+    let mut engine = Engine::new(address, dialect, 7).expect("an engine");
     engine.resting = resting;
     engine.add_lane(Lane::new(Conn::open(address, 0).expect("a connection"))).expect("a lane");
-    let parcel = speaker.publish("a", 100);
+    let parcel = speaker.publish(&Identity::default(), "a", 100);
     engine.add_target(Target { parcel, lane: 0, to: 0, stream: 0, audience, sent: 0 });
-    let (poll, position) = speaker.poll("a", "");
+    let (poll, position) = speaker.poll("a", &Identity::default());
     let reader = Reader {
         conn: Conn::open(address, 1).expect("a connection"),
         poll,
@@ -80,8 +92,12 @@ fn engine(address: SocketAddrV4, audience: u64, resting: bool) -> Engine {
 
 /// The accounts of one reader after this server has done its worst.
 fn faults(misbehave: impl FnOnce(&mut TcpStream, Vec<Vec<u8>>) + Send + 'static) -> Faults {
+    faults_over(Dialect::Nchan, server(TAKEN, misbehave))
+}
+
+fn faults_over(dialect: Dialect, server: SocketAddrV4) -> Faults {
     // An audience of none: the lane does not wait for what will never come.
-    let mut engine = engine(server(misbehave), 0, false);
+    let mut engine = engine(dialect, server, 0, false);
     engine.allow(0..1, PUBLISHED as u64).expect("sent");
     engine.finish().expect("answered");
     engine.run_for(Duration::from_millis(300)).expect("it goes on");
@@ -91,12 +107,12 @@ fn faults(misbehave: impl FnOnce(&mut TcpStream, Vec<Vec<u8>>) + Send + 'static)
 #[test]
 fn a_round_piles_up_messages_and_ends_when_a_poll_has_got_them() {
     let (sent, polled) = mpsc::channel();
-    let server = server(move |reader, payloads| {
+    let server = server(TAKEN, move |reader, payloads| {
         answer(reader, &payloads.iter().collect::<Vec<_>>());
         reader.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
         sent.send(reader.read(&mut [0]).is_ok()).expect("somebody waits");
     });
-    let mut engine = engine(server, 1, true);
+    let mut engine = engine(Dialect::Nchan, server, 1, true);
     assert!(engine.round(PUBLISHED as u32).expect("answered"), "everything came");
     assert_eq!(engine.faults(), Faults::default());
     assert!(!polled.recv().expect("the server ends"), "who has everything polls no more");
@@ -114,6 +130,45 @@ fn lost_doubled_and_reordered_messages_are_found() {
         answer(reader, &[&sent[0], &sent[2], &sent[1], &sent[1]]);
     });
     assert_eq!(found, Faults { lost: 1, doubled: 1, reordered: 1, ..Faults::default() });
+}
+
+#[test]
+fn over_bayeux_they_are_found_wherever_an_answer_is_cut_into_chunks() {
+    let server = server(SUCCESSFUL, |reader, sent| {
+        let data = [0, 2, 1, 1].map(|nth: usize| String::from_utf8_lossy(&sent[nth]).into_owned());
+        let messages = data.map(|data| format!(r#"{{"channel":"/a","data":"{data}"}},"#)).concat();
+        let body = format!(r#"[{messages}{{"channel":"/meta/connect","successful":true}}]"#);
+        reader.set_nodelay(true).expect("open");
+        reader.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").expect("sent");
+        for chunk in body.as_bytes().chunks(50) {
+            let size = format!("{:x}\r\n", chunk.len());
+            reader.write_all(&[size.as_bytes(), chunk, b"\r\n"].concat()).expect("sent");
+        }
+        reader.write_all(b"0\r\n\r\n").expect("sent");
+    });
+    let found = faults_over(Dialect::Bayeux, server);
+    assert_eq!(found, Faults { lost: 1, doubled: 1, reordered: 1, ..Faults::default() });
+}
+
+#[test]
+fn a_refused_connect_is_an_error_and_no_client_tries_for_ever() {
+    let server = server(SUCCESSFUL, |reader, _| {
+        let body = r#"[{"channel":"/meta/connect","successful":false,"error":"402::unknown"}]"#;
+        let length = body.len();
+        write!(reader, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").expect("sent");
+    });
+    let found = faults_over(Dialect::Bayeux, server);
+    assert_eq!(found, Faults { lost: 4, errors: 1, ..Faults::default() });
+}
+
+#[test]
+fn a_pace_after_a_slow_setup_is_no_stall() {
+    let server = server(TAKEN, |reader, sent| answer(reader, &sent.iter().collect::<Vec<_>>()));
+    let mut engine = engine(Dialect::Nchan, server, 1, false);
+    engine.progress_ns = 0;
+    engine.set_pace(1000);
+    engine.run_for(Duration::from_millis(300)).expect("it goes on");
+    assert_eq!(engine.counted.deliveries, PUBLISHED as u64);
 }
 
 #[test]
