@@ -6,34 +6,44 @@ SERVERS = {
     "nchan-tuned": "nchan tuned",
     "bound": "raw epoll bound",
 }
-ALL = list(SERVERS)
+# Those that are compared over Bayeux, in a table of their own.
+BAYEUX = {
+    "cometbox-bayeux": "Cometbox",
+    "faye": "Faye",
+    "cometd": "CometD for Node.js",
+}
+NAMES = SERVERS | BAYEUX
+NATIVE = list(SERVERS)
+ALL = list(NAMES)
 
 # Name: the generator's arguments, and the servers that can do it. Who is
 # compared runs next to each other, for others use the machine, too.
 SCENARIOS = {
     "broadcast-100": (["broadcast", "100"], ALL),
     "broadcast-1000": (["broadcast", "1000"], ALL),
-    "broadcast-10000": (["broadcast", "10000"], ALL),
+    "broadcast-10000": (["broadcast", "10000"], NATIVE),
     "direct": (["direct"], ALL),
     "direct-idle": (["direct", "--idle", "99000"], ["cometbox", "bound"]),
     "direct-2000": (["direct", "--rate", "2000"], ALL),
-    "direct-10000": (["direct", "--rate", "10000"], ALL),
-    "direct-1k": (["direct", "--payload", "1024"], ALL),
-    "direct-16k": (["direct", "--payload", "16384"], ALL),
-    "direct-64k": (["direct", "--payload", "65536"], ALL),
-    "waiting": (["waiting"], ALL),
-    "groups-100": (["groups", "100"], ALL),
+    "direct-10000": (["direct", "--rate", "10000"], NATIVE),
+    "direct-1k": (["direct", "--payload", "1024"], NATIVE),
+    "direct-16k": (["direct", "--payload", "16384"], NATIVE),
+    "direct-64k": (["direct", "--payload", "65536"], NATIVE),
+    "waiting": (["waiting"], NATIVE),
+    "groups-100": (["groups", "100"], NATIVE),
     "groups-1000": (["groups", "1000"], ["cometbox"]),
     "groups-10000": (["groups", "10000"], ["cometbox"]),
-    "chat": (["chat"], ALL),
+    "chat": (["chat"], NATIVE),
     "share-direct": (["direct", "--against", "open"], ["cometbox"]),
     "share-events": (["events", "--against", "open"], ["cometbox"]),
     "park-2000": (["park", "2000"], ALL),
     "park-10000": (["park", "10000"], ALL),
-    "park-18000": (["park", "18000"], ALL),
+    "park-18000": (["park", "18000"], NATIVE),
 }
 QUICK = ["broadcast-1000", "direct", "direct-2000", "direct-10000", "waiting", "chat", "share-events", "park-2000"]
 FULL = [name for name in SCENARIOS if name != "park-2000"]
+BAYEUX_QUICK = ["broadcast-1000", "direct", "park-2000"]
+BAYEUX_FULL = ["broadcast-100", "broadcast-1000", "direct", "direct-2000", "park-10000"]
 
 WORK = {
     "broadcast": "broadcast: one group of {}",

@@ -12,10 +12,15 @@ import sys
 import tempfile
 import time
 
-from .scenarios import SERVERS
+from .scenarios import BAYEUX, NAMES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 KEY = "bench-only-key"
+
+# The servers for Node.js, and how long they run before they are measured: until
+# it has compiled what it runs often.
+PEERS = ROOT / "benches" / "comparing" / "bayeux"
+BAYEUX_WARMUP_S = 3
 
 # nginx at its best. For parked polls: pools as small as these requests allow.
 # For large messages: a publish that does not fit into its buffer goes through a
@@ -28,30 +33,55 @@ TUNED = (
 )
 TUNED_READ = "nchan_longpoll_multipart_response raw;"
 
+# What the apps of a Cometbox run.
+PLUGINS = {
+    "cometbox": {"bench": "benches/plugin", "open": "benches/plugin-open", "chat": "plugins/chat"},
+    "cometbox-bayeux": {"bench": "plugins/bayeux-open"},
+}
+
 
 def install_nchan():
     module = pathlib.Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
     if shutil.which("nginx") and module.exists():
         return
-    if not shutil.which("apt-get") or os.geteuid() != 0:
-        sys.exit("nginx with nchan is missing: as root on Debian it is installed, or leave it out by --servers")
-    print("installing nginx and nchan", file=sys.stderr)
-    quiet = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    subprocess.run(["apt-get", "update", "-q"], check=True, stdout=sys.stderr)
-    packages = ["nginx", "libnginx-mod-nchan"]
     # The package starts a server of its own, which nobody asked for here.
-    install = ["apt-get", "install", "-qy", "--no-install-recommends", *packages]
     fresh = not shutil.which("nginx")
-    subprocess.run(install, check=True, stdout=sys.stderr, env=quiet)
+    debian_install("nginx with nchan", ["nginx", "libnginx-mod-nchan"])
     if fresh and shutil.which("systemctl"):
         subprocess.run(["systemctl", "disable", "--now", "nginx"], check=False, stderr=subprocess.DEVNULL)
+
+
+def install_peers():
+    """Faye and CometD's server, in the versions of the lock file."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        debian_install("Node.js with npm", ["nodejs", "npm"])
+    locked, installed = PEERS / "package-lock.json", PEERS / "node_modules" / ".package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= locked.stat().st_mtime:
+        return
+    command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
+    subprocess.run(command, cwd=PEERS, check=True, stdout=sys.stderr)
+
+
+def needs_peers(servers):
+    return any(server in BAYEUX and server not in PLUGINS for server in servers)
+
+
+def debian_install(what, packages):
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        sys.exit(f"{what} is missing: as root on Debian it is installed, or leave it out by --servers")
+    print(f"installing {what}", file=sys.stderr)
+    quiet = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    subprocess.run(["apt-get", "update", "-q"], check=True, stdout=sys.stderr)
+    install = ["apt-get", "install", "-qy", "--no-install-recommends", *packages]
+    subprocess.run(install, check=True, stdout=sys.stderr, env=quiet)
 
 
 def build(given, servers):
     """The programs by their names, those that were given or built now, and the
     components next to their crates."""
     wanted = {"cometbox-load"}
-    wanted |= {"cometbox"} if "cometbox" in servers else set()
+    plugins = [plugin for server in servers for plugin in PLUGINS.get(server, {}).values()]
+    wanted |= {"cometbox"} if plugins else set()
     wanted |= {"cometbox-bound"} if "bound" in servers else set()
     if not all(given.get(crate) for crate in wanted):
         # The whole workspace, as the tests build it: parts of it have other
@@ -60,29 +90,32 @@ def build(given, servers):
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or "target")
     built = ROOT / target / "release"  # an absolute target stays one
     programs = {crate: pathlib.Path(given.get(crate) or built / crate).resolve() for crate in wanted}
-    if "cometbox" in programs:
-        for plugin in ("benches/plugin", "benches/plugin-open", "plugins/chat"):
-            command = [programs["cometbox"], "build", plugin]
-            subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+    for plugin in plugins:
+        command = [programs["cometbox"], "build", plugin]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
     return programs
 
 
 class Running:
     """A server, from its start to its end."""
 
-    def __init__(self, server, programs, core):
-        self.server, self.programs, self.core = server, programs, core
+    def __init__(self, server, programs, work, core):
+        self.server, self.programs, self.work, self.core = server, programs, work, core
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="cometbox-compare-")
         folder = pathlib.Path(self.folder.name)
         self.port = free_port()
-        if self.server == "cometbox":
+        if self.server in PLUGINS:
             config = folder / "cometbox.toml"
-            config.write_text(cometbox_config(self.port))
+            config.write_text(cometbox_config(self.port, PLUGINS[self.server]))
             command = [self.programs["cometbox"], "serve", "--config", config]
         elif self.server == "bound":
             command = [self.programs["cometbox-bound"], self.port]
+        elif self.server in BAYEUX:
+            # By itself it collects garbage when it likes: memory would be a matter of luck.
+            flags = ["--expose-gc"] if self.work[0] == "park" else []
+            command = ["node", *flags, PEERS / f"{self.server}.js", self.port]
         else:
             config = folder / "nginx.conf"
             config.write_text(nginx_config(self.port, folder, self.server == "nchan-tuned"))
@@ -105,7 +138,7 @@ class Running:
                 return
             time.sleep(0.05)
         self.log.seek(0)
-        sys.exit(f"{SERVERS[self.server]} does not start:\n{self.log.read()}")
+        sys.exit(f"{NAMES[self.server]} does not start:\n{self.log.read()}")
 
     def __exit__(self, *_):
         if self.process.poll() is None:
@@ -125,15 +158,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def cometbox_config(port):
+def cometbox_config(port, plugins):
     app = '[[app]]\nname = "{}"\nplugins = [{}]\npublish_keys = ["{}"]\n'
     folder = lambda path: json.dumps(str(ROOT / path))
-    return (
-        f'listen = "127.0.0.1:{port}"\nadmin = ""\n'
-        + app.format("bench", folder("benches/plugin"), KEY)
-        + app.format("open", folder("benches/plugin-open"), KEY)
-        + app.format("chat", folder("plugins/chat"), KEY)
-    )
+    apps = [app.format(name, folder(plugin), KEY) for name, plugin in plugins.items()]
+    return f'listen = "127.0.0.1:{port}"\nadmin = ""\n' + "".join(apps)
 
 
 def nginx_config(port, folder, tuned):
@@ -164,13 +193,15 @@ http {{
 
 def measure(programs, running, server, work, seconds, core):
     """One run: the generator's report, which has `why` if it failed."""
-    dialect = "nchan" if server.startswith("nchan") else "cometbox"
+    dialect = "bayeux" if server in BAYEUX else "nchan" if server.startswith("nchan") else "cometbox"
     command = ["taskset", "-c", str(core), str(programs["cometbox-load"]), "--dialect", dialect]
     command += ["--server", f"127.0.0.1:{running.port}", "--server-pid", str(running.pid)]
     command += ["--publish-key", KEY, "--seconds", str(seconds)]
+    if server in BAYEUX:
+        command += ["--warmup", str(BAYEUX_WARMUP_S)]
     if work[0] == "chat":
         command += ["--app", "chat"]
-    if work[0] == "park" and server != "cometbox":
+    if work[0] == "park" and server not in PLUGINS:
         # The others give nothing back by themselves: there is nothing to wait for.
         work = [*work, "--settle", "2"]
     try:
@@ -197,6 +228,10 @@ def versions(programs, servers, given):
     if any(server.startswith("nchan") for server in servers):
         parts.append(output(["nginx", "-v"]).replace("nginx version: ", ""))
         parts.append("nchan " + output(["dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan"]))
+    if needs_peers(servers):
+        parts.append("Node.js " + output(["node", "--version"]))
+        peers = json.loads((PEERS / "package.json").read_text())["dependencies"]
+        parts += [f"{name} {version}" for name, version in peers.items()]
     return ", ".join(parts)
 
 

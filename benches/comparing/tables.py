@@ -9,20 +9,22 @@ import sys
 
 from .goals import goals
 from .numbers import quotient, values
-from .scenarios import SERVERS, describe, figures, number
+from .scenarios import BAYEUX, NAMES, describe, figures, number
+from .servers import BAYEUX_WARMUP_S, needs_peers
 
 
 def render(results, options, found, minutes, failures):
     columns = options.servers
-    peers = [server for server in columns if server != "cometbox"] if "cometbox" in columns else []
-    titles = [SERVERS[server] for server in columns] + [f"Cometbox : {SERVERS[peer]}" for peer in peers]
+    ours = "cometbox-bayeux" if options.bayeux else "cometbox"
+    peers = [server for server in columns if server != ours] if ours in columns else []
+    titles = [NAMES[server] for server in columns] + [f"Cometbox : {NAMES[peer]}" for peer in peers]
     lines = ["| work | figure | " + " | ".join(titles) + " |"]
     lines += ["|---|---|" + "---|" * len(titles)]
     for scenario in options.scenarios:
         of = lambda server: results.get((scenario, server), [])
         for title, digits, path in figures(scenario):
             cells = [cell(of(server), digits, path) for server in columns]
-            cells += [ratio(of("cometbox"), of(peer), path) for peer in peers]
+            cells += [ratio(of(ours), of(peer), path) for peer in peers]
             lines.append(f"| {describe(scenario)} | {title} | " + " | ".join(cells) + " |")
     parts = ["\n".join(lines), goals(results), *notes(results, options, found, minutes, failures)]
     return "\n\n".join(part for part in parts if part)
@@ -39,6 +41,14 @@ def notes(results, options, found, minutes, failures):
         "what the server had left over from its start; after all left, over what it took before the first client. "
         "Deliveries/s are noisy where others use the machine; CPU per delivery is less so."
     )
+    if options.bayeux:
+        yield (
+            "Everything goes over Bayeux, by long-polling: clients shake hands, subscribe to one channel (for a "
+            "broadcast the same, otherwise each its own) and connect again and again; other clients publish. "
+            f"The load runs for {BAYEUX_WARMUP_S} s before it is measured."
+        )
+    if needs_peers(options.servers) and any(name.startswith("park") for name in options.scenarios):
+        yield "While memory is measured Node.js is made to collect its garbage twice a second, which it would not by itself."
     if "bound" in options.servers:
         yield (
             "The raw epoll bound (benches/bound) is no server: it is what one receive and one send "
