@@ -23,6 +23,9 @@ pub struct Accept<S> {
     /// If the name is taken: close that mailbox and open this one (true), or
     /// refuse with 409 (false, the default).
     pub replace: bool,
+    /// Whether later opens of the same name and identity join this mailbox, see
+    /// [`shared`](Self::shared).
+    pub shared: bool,
     /// Who the client is. None: the earlier plugin's choice stands.
     pub identity: Option<String>,
     /// What this plugin wants to find in the [`Session`](crate::Session) of
@@ -49,6 +52,7 @@ impl<S> Default for Accept<S> {
         Self {
             mailbox: None,
             replace: false,
+            shared: false,
             identity: None,
             state: None,
             groups: Vec::new(),
@@ -77,6 +81,30 @@ impl<S> Accept<S> {
     /// Closes the mailbox that has the name now, if one has.
     pub fn replace(mut self) -> Self {
         self.replace = true;
+        self
+    }
+
+    /// Lets all devices of one user read this mailbox, each with a key and a
+    /// cursor of its own: a seat. A later open joins if it has the same name and
+    /// identity and is shared as well, whatever [`replace`](Self::replace) says.
+    /// It starts at the oldest message that somebody has not confirmed; its
+    /// groups are joined and its actions done, but its state, linger time,
+    /// limits and first messages are left out. `cx.mailbox(name)` tells whether
+    /// there is a mailbox to join.
+    ///
+    /// Some plugin of the chain must say who the client is
+    /// ([`identity`](Self::identity)); without that the open fails.
+    ///
+    /// ```
+    /// # use cometbox_guest::prelude::*;
+    /// # fn on_open(open: &Open) -> Result<Accept<()>> {
+    /// let Some(user) = &open.identity else { return Err(reject(401, "who are you?")) };
+    /// Ok(Accept::named(user).shared())
+    /// # }
+    /// # assert!(on_open(&Open::test(json!({})).with_identity("ann")).unwrap().shared);
+    /// ```
+    pub fn shared(mut self) -> Self {
+        self.shared = true;
         self
     }
 

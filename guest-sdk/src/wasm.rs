@@ -326,6 +326,7 @@ impl<S: serde::Serialize> From<Accept<S>> for types::Acceptance {
         Self {
             mailbox: from.mailbox,
             replace: from.replace,
+            shared: from.shared,
             identity: from.identity,
             state: from.state.map(|state| codec::encode(&state)),
             groups: from.groups,

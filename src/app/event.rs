@@ -49,6 +49,7 @@ impl App {
         let mut states = States::new();
         let mut commit = Commit::default();
         let mut reply = None;
+        let mut shares = None;
         for plugin in &serving.chain {
             let event = Event::Open {
                 request,
@@ -63,7 +64,16 @@ impl App {
             if let Some(state) = accept.state.take() {
                 states.push((plugin.name().clone(), state));
             }
+            shares = accept.shared.then_some(plugin).or(shares);
             merge(&mut merged, *accept);
+        }
+        if let Some(plugin) = shares
+            && merged.identity.is_none()
+        {
+            // Anybody who knows the name could read along.
+            let text = "shared is for mailboxes with an identity, and no plugin has set one";
+            let failure = Failure::Failed { kind: FailureKind::Error, text: text.into() };
+            return Err(self.note_failure(now, &plugin.name().0, "open", failure));
         }
         let name = merged.mailbox.take().unwrap_or_else(|| {
             Name::parse(&fresh_name).expect("m- and 16 hex digits make a valid name")
@@ -83,6 +93,7 @@ impl App {
             name,
             key,
             replace: accept.replace,
+            shared: accept.shared,
             identity: accept.identity,
             states,
             groups: accept.groups,
@@ -287,6 +298,7 @@ impl App {
             Err(CommitError::Conflict) => Ok(None),
             Err(CommitError::Gone) => Err(Refusal::Access(crate::core::AccessError::NotFound)),
             Err(CommitError::NameTaken(name)) => Err(Refusal::NameTaken(name)),
+            Err(CommitError::NoSeat(name)) => Err(Refusal::NoSeat(name)),
             Err(CommitError::Limit { what, limit }) => Err(Refusal::Limit { what, limit }),
             Err(error @ CommitError::NoSession) => {
                 let failure = Failure::Failed { kind: FailureKind::Error, text: error.to_string() };
@@ -408,6 +420,7 @@ fn append(actions: &mut Vec<Action>, mut more: Vec<Action>) {
 fn merge(into: &mut Accept, from: Accept) {
     into.mailbox = from.mailbox.or(into.mailbox.take());
     into.replace |= from.replace;
+    into.shared |= from.shared;
     into.identity = from.identity.or(into.identity.take());
     into.groups.extend(from.groups);
     into.linger_ms = from.linger_ms.or(into.linger_ms);

@@ -70,10 +70,11 @@ pub struct AppLimits {
     pub plugin: PluginLimits,
 }
 
-/// A mailbox was opened.
+/// A mailbox was opened, or joined.
 #[derive(Debug)]
 pub struct Opened {
     pub mailbox: Name,
+    /// Behind which seq its client starts.
     pub cursor: u64,
     pub reply: Option<Payload>,
 }
@@ -88,6 +89,8 @@ pub enum Refusal {
         reason: String,
     },
     NameTaken(Name),
+    /// All seats of this shared mailbox are taken.
+    NoSeat(Name),
     /// A plugin failed; the id is in the log.
     Failed {
         id: String,
@@ -351,7 +354,7 @@ impl App {
         self.with_core(|core| core.detach(now.mono, mailbox, conn));
     }
 
-    /// A client closes its mailbox.
+    /// A client closes its mailbox, see [`Core::close`].
     ///
     /// # Errors
     /// If the mailbox does not open.

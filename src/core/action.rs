@@ -108,6 +108,9 @@ pub struct OpenMailbox {
     pub key: Key,
     /// Close whoever has the name, instead of failing.
     pub replace: bool,
+    /// Later opens of the same name and identity that are shared as well get
+    /// seats at this mailbox, and do not fail or replace it.
+    pub shared: bool,
     pub identity: Option<Arc<str>>,
     pub states: States,
     pub groups: Vec<Name>,
@@ -140,6 +143,9 @@ pub enum CommitError {
     Gone,
     #[error("the name {0:?} is taken")]
     NameTaken(Name),
+    /// The shared mailbox of this name has [`MAX_SEATS`](super::MAX_SEATS) seats.
+    #[error("all seats of {0:?} are taken")]
+    NoSeat(Name),
     #[error("set_state in an event that is about no mailbox")]
     NoSession,
     /// The app has reached one of its limits.
@@ -169,7 +175,7 @@ pub enum AccessError {
 pub struct Committed {
     /// One report for what was published and per [`Action::Send`], in order.
     pub sends: SmallVec<[SendReport; 1]>,
-    /// The opened mailbox's cursor, if one was opened.
+    /// Where the client starts that has opened a mailbox, if one has.
     pub cursor: u64,
 }
 

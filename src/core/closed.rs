@@ -4,12 +4,13 @@ use super::{CloseCause, Key, Millis, Name};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 
-/// Most closed mailboxes remembered; beyond it the oldest is forgotten early.
+/// Most keys of closed mailboxes remembered; beyond it the oldest is forgotten
+/// early.
 const MAX_REMEMBERED: usize = 10_000;
 
 #[derive(Debug)]
 struct Epitaph {
-    key: Key,
+    name: Name,
     until: Millis,
     cause: CloseCause,
     reason: Box<str>,
@@ -17,38 +18,37 @@ struct Epitaph {
 
 /// Between two long-polls a client cannot be told that its mailbox was closed,
 /// and "no such mailbox" would make it open a new one at once: wrong after a
-/// kick. So name, key and reason are kept for a moment.
+/// kick. So name, key and reason are kept for a moment. By key, since the seats
+/// of a mailbox have one each.
 #[derive(Debug)]
 pub(super) struct ClosedMemory {
     keep_ms: Millis,
-    by_name: HashMap<Name, Epitaph>,
+    by_key: HashMap<Key, Epitaph>,
     /// In the order of forgetting.
-    order: VecDeque<(Millis, Name)>,
+    order: VecDeque<(Millis, Key)>,
 }
 
 impl ClosedMemory {
     pub fn new(keep_ms: Millis) -> Self {
-        Self { keep_ms, by_name: HashMap::new(), order: VecDeque::new() }
+        Self { keep_ms, by_key: HashMap::new(), order: VecDeque::new() }
     }
 
     pub fn note(&mut self, now: Millis, name: Name, key: Key, cause: CloseCause, reason: &str) {
         while self.order.len() >= MAX_REMEMBERED
             || self.order.front().is_some_and(|(until, _)| *until <= now)
         {
-            let Some((until, oldest)) = self.order.pop_front() else { break };
-            // A later closing of the same name has an entry of its own.
-            if self.by_name.get(&oldest).is_some_and(|e| e.until == until) {
-                self.by_name.remove(&oldest);
-            }
+            let Some((_, oldest)) = self.order.pop_front() else { break };
+            self.by_key.remove(&oldest);
         }
         let until = now.saturating_add(self.keep_ms);
-        self.order.push_back((until, name.clone()));
-        self.by_name.insert(name, Epitaph { key, until, cause, reason: reason.into() });
+        self.order.push_back((until, key));
+        self.by_key.insert(key, Epitaph { name, until, cause, reason: reason.into() });
     }
 
     /// Only for who had the key.
     pub fn find(&self, now: Millis, name: &str, key: Key) -> Option<(CloseCause, Box<str>)> {
-        let epitaph = self.by_name.get(name)?;
-        (epitaph.until > now && epitaph.key == key).then(|| (epitaph.cause, epitaph.reason.clone()))
+        let epitaph = self.by_key.get(&key)?;
+        (epitaph.until > now && epitaph.name.as_str() == name)
+            .then(|| (epitaph.cause, epitaph.reason.clone()))
     }
 }

@@ -4,7 +4,7 @@ use super::{
     AccessError, Action, Address, Answer, CloseCause, Commit, CommitError, Committed, Effects, Key,
     Message, Millis, Name, Notice, OpenMailbox, PluginName, Read, SendReport,
     growth::{state_bytes, within},
-    mailbox::{Mailbox, Membership, Pushed},
+    mailbox::{MAX_SEATS, Mailbox, Membership, Pushed},
     pattern,
     state::{Core, Group},
     timers::{PluginTimer, cancel_timer},
@@ -17,7 +17,8 @@ use std::sync::Arc;
 const MAX_TOUCHED_KEPT: usize = 16_384;
 
 impl Core {
-    /// Closes a mailbox for its client.
+    /// Closes a mailbox for its client; of a shared one only the client's seat,
+    /// if there are others.
     ///
     /// # Errors
     /// If there is no such mailbox or the key is wrong.
@@ -28,8 +29,15 @@ impl Core {
         key: Key,
         fx: &mut Effects,
     ) -> Result<(), AccessError> {
+        const REASON: &str = "closed by its client";
         let slot = self.access(now, name, key)?;
-        self.close_slot(slot, now, CloseCause::Client, "closed by its client", fx);
+        if self.mailboxes[slot].seats() == 1 {
+            self.close_slot(slot, now, CloseCause::Client, REASON, fx);
+        } else {
+            self.close_front(slot, now, CloseCause::Client, REASON, fx);
+            self.mailboxes[slot].end_seat(&mut self.totals);
+            self.arm(slot);
+        }
         Ok(())
     }
 
@@ -47,7 +55,9 @@ impl Core {
         let mut committed = Committed::default();
         let mut about = commit.session.map(|session| session.id.slot);
         if let Some(open) = &commit.open {
-            about = Some(self.open(now, open, fx));
+            let (slot, cursor) = self.open(now, open, fx);
+            about = Some(slot);
+            committed.cursor = cursor;
         }
         if let Some((to, message)) = commit.publish {
             committed.sends.push(self.send(now, to, message));
@@ -90,12 +100,17 @@ impl Core {
             return Err(CommitError::Conflict);
         }
         if let Some(open) = &commit.open {
-            let taken = self.mailboxes.find(open.name.as_str()).is_some();
-            if taken && !open.replace {
-                return Err(CommitError::NameTaken(open.name.clone()));
+            let found = self.mailboxes.find(open.name.as_str()).map(|slot| &self.mailboxes[slot]);
+            match found {
+                Some(mailbox) if mailbox.shares_with(open) => {
+                    if mailbox.seats() >= MAX_SEATS {
+                        return Err(CommitError::NoSeat(open.name.clone()));
+                    }
+                }
+                Some(_) if !open.replace => return Err(CommitError::NameTaken(open.name.clone())),
+                Some(_) => {}
+                None => within("mailboxes", self.limits.max_mailboxes, self.mailboxes.len(), 1)?,
             }
-            let more = usize::from(!taken);
-            within("mailboxes", self.limits.max_mailboxes, self.mailboxes.len(), more)?;
         }
         self.check_growth(commit)
     }
@@ -112,8 +127,12 @@ impl Core {
         }
     }
 
-    fn open(&mut self, now: Millis, open: &OpenMailbox, fx: &mut Effects) -> u32 {
+    /// Where the mailbox is, and behind which seq its client starts.
+    fn open(&mut self, now: Millis, open: &OpenMailbox, fx: &mut Effects) -> (u32, u64) {
         if let Some(old) = self.mailboxes.find(open.name.as_str()) {
+            if self.mailboxes[old].shares_with(open) {
+                return (old, self.take_seat(old, now, open));
+            }
             self.close_slot(old, now, CloseCause::Replaced, "opened again elsewhere", fx);
         }
         let version = self.count();
@@ -131,7 +150,18 @@ impl Core {
         }
         self.mailboxes[slot].end_of_first_messages();
         self.arm(slot);
-        slot
+        (slot, 0)
+    }
+
+    /// A device joins a shared mailbox, which stays as it is but for groups:
+    /// first messages would come twice to who is there already.
+    fn take_seat(&mut self, slot: u32, now: Millis, open: &OpenMailbox) -> u64 {
+        let cursor = self.mailboxes[slot].add_seat(open.key, now);
+        for group in &open.groups {
+            self.join(slot, group);
+        }
+        self.arm(slot);
+        cursor
     }
 
     fn apply(
@@ -261,7 +291,7 @@ impl Core {
             Pushed::Queued { dropped } => {
                 report.queued += 1;
                 report.dropped += dropped;
-                if mailbox.reader().is_some() && !mailbox.touched {
+                if mailbox.is_waited_for() && !mailbox.touched {
                     mailbox.touched = true;
                     self.touched.push(slot);
                 } else if message.ttl_ms.is_some() {
@@ -332,9 +362,7 @@ impl Core {
             // The last words, say of a plugin that sends and then closes.
             self.feed(slot, now, fx);
         }
-        if let Some(reader) = self.end_read(slot, now) {
-            fx.answers.push((reader.conn, Answer::Closed { cause, reason: reason.into() }));
-        }
+        self.for_each_seat(slot, |core| core.close_front(slot, now, cause, reason, fx));
         while let Some(membership) = self.mailboxes[slot].groups.first().copied() {
             self.leave(slot, membership.group);
         }
@@ -343,9 +371,25 @@ impl Core {
         self.totals.state_bytes -= state_bytes(&mailbox.states);
         self.timers -= mailbox.timers().len();
         self.totals.closed += 1;
-        if cause != CloseCause::Expired {
-            self.closed.note(now, mailbox.name.clone(), mailbox.key, cause, reason);
-        }
         fx.notices.push_back(Notice::Closed(mailbox.session(slot), cause));
+    }
+
+    /// Tells the reader of the seat in front that it is over, now or when it
+    /// comes back.
+    fn close_front(
+        &mut self,
+        slot: u32,
+        now: Millis,
+        cause: CloseCause,
+        reason: &str,
+        fx: &mut Effects,
+    ) {
+        if let Some(reader) = self.end_read(slot, now) {
+            fx.answers.push((reader.conn, Answer::Closed { cause, reason: reason.into() }));
+        }
+        if cause != CloseCause::Expired {
+            let mailbox = &self.mailboxes[slot];
+            self.closed.note(now, mailbox.name.clone(), mailbox.seat.key, cause, reason);
+        }
     }
 }

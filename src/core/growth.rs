@@ -22,6 +22,10 @@ impl Core {
         let mut growth = Growth::default();
         if let Some(open) = &commit.open {
             growth.joins.extend(open.groups.iter().map(|group| (&open.name, group)));
+        }
+        // A seat takes nothing but its place.
+        let new = commit.open.as_deref().filter(|open| !self.is_seat(open));
+        if let Some(open) = new {
             growth.state_bytes += state_bytes(&open.states);
             self.check_first(open)?;
         }
@@ -50,7 +54,7 @@ impl Core {
                 _ => {}
             }
         }
-        self.check_joins(&growth, commit.open.as_deref())?;
+        self.check_joins(&growth, new)?;
         let limits = &self.limits;
         within("values", limits.max_values, self.values.len(), growth.values)?;
         let value_bytes = self.values.bytes();
@@ -60,16 +64,22 @@ impl Core {
         within("timers", limits.max_timers, self.timers, growth.timers)
     }
 
+    /// Whether an open gets a seat at a mailbox that is there.
+    fn is_seat(&self, open: &OpenMailbox) -> bool {
+        let found = self.mailboxes.find(open.name.as_str());
+        found.is_some_and(|slot| self.mailboxes[slot].shares_with(open))
+    }
+
     fn check_joins(
         &self,
         growth: &Growth<'_>,
-        open: Option<&OpenMailbox>,
+        new: Option<&OpenMailbox>,
     ) -> Result<(), CommitError> {
         let (mut of, mut joined) = (None, 0);
         let mut new_groups = BTreeSet::new();
         for &(mailbox, group) in &growth.joins {
             // The name may be that of a mailbox which the new one replaces.
-            let is_new = open.is_some_and(|open| open.name == *mailbox);
+            let is_new = new.is_some_and(|open| open.name == *mailbox);
             let slot = self.mailboxes.find(mailbox.as_str()).filter(|_| !is_new);
             if slot.is_none() && !is_new {
                 continue; // gone meanwhile: no join

@@ -1,6 +1,11 @@
 //! Names and ids.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 /// Milliseconds on a monotonic clock that the caller chooses; only differences
 /// mean something.
@@ -108,6 +113,12 @@ impl PartialEq for Key {
     /// In constant time: a key cannot be guessed byte by byte.
     fn eq(&self, other: &Self) -> bool {
         subtle::ConstantTimeEq::ct_eq(&self.0[..], &other.0[..]).into()
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0);
     }
 }
 

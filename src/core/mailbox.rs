@@ -1,8 +1,13 @@
-//! One mailbox: a queue with a cursor, and who reads it.
+//! One mailbox: a queue, and the seats of those who read it.
+
+mod seats;
+
+pub use seats::MAX_SEATS;
+pub(super) use seats::{Reader, Seat};
 
 use super::{
-    AccessError, Batch, ConnId, Delivery, FullPolicy, Key, MailboxLimits, Message, Millis, Name,
-    OpenMailbox, PluginName, Session, Totals, Version,
+    Batch, Delivery, FullPolicy, MailboxLimits, Message, Millis, Name, OpenMailbox, PluginName,
+    Session, Totals, Version,
     ids::MailboxId,
     lost::Lost,
     pace::Pace,
@@ -13,15 +18,6 @@ use super::{
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::sync::Arc;
-
-/// A held read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reader {
-    pub conn: ConnId,
-    /// It has got everything up to this seq.
-    pub cursor: u64,
-    pub until: Millis,
-}
 
 /// What became of a message that was to enter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,23 +41,30 @@ struct Rare {
     lost: Lost,
     pace: Option<Pace>,
     timers: Vec<PluginTimer>,
+    /// Those that are not in front; at most [`MAX_SEATS`] with the one that is.
+    seats: Vec<Seat>,
 }
 
 impl Rare {
     fn is_empty(&self) -> bool {
-        self.lost.is_empty() && self.pace.is_none() && self.timers.is_empty()
+        self.lost.is_empty()
+            && self.pace.is_none()
+            && self.timers.is_empty()
+            && self.seats.is_empty()
     }
 }
 
 /// There are very many of these: what grows here is paid by every client that
 /// waits. `tests/allocations` holds the size.
 ///
-/// Marks in the queue: `confirmed` ≤ `handed` ≤ `last`. Everything at or
-/// before `confirmed` is gone; what lies after `handed` no reader has seen.
+/// Each seat has its marks in the queue: `confirmed` ≤ `handed` ≤ `last`.
+/// Everything at or before the least `confirmed` is gone; what lies after the
+/// greatest `handed` no reader has seen.
 #[derive(Debug)]
 pub(super) struct Mailbox {
     pub name: Name,
-    pub key: Key,
+    /// The one in front.
+    pub seat: Seat,
     /// Tells this mailbox from earlier ones in its slot.
     pub serial: u32,
     pub identity: Option<Arc<str>>,
@@ -75,22 +78,16 @@ pub(super) struct Mailbox {
     /// Of all queued payloads; bounded by `limits.bytes`.
     bytes: u32,
     last: u64,
-    confirmed: u64,
-    handed: u64,
     /// Queued messages with a collapse key: none means there is nothing to
     /// search.
     collapsible: u32,
     /// No message expires before this.
     first_expiry: Millis,
     rare: Option<Box<Rare>>,
-    /// Who reads, or was the last to.
-    reader: Reader,
-    /// The reader waits for its answer.
-    is_held: bool,
+    /// Opens of the same identity get seats.
+    is_shared: bool,
     /// What plugins were told last.
     pub attached: bool,
-    /// Since when it has no held read.
-    pub away_since: Millis,
     pub linger_ms: u64,
     /// When its alarm rings; `Millis::MAX`: none is set.
     pub alarm_at: Millis,
@@ -111,7 +108,7 @@ impl Mailbox {
         let per_second = open.limits.per_second;
         Self {
             name: open.name.clone(),
-            key: open.key,
+            seat: Seat::new(open.key, 0, now),
             serial,
             identity: open.identity.clone(),
             states: open.states.to_vec(),
@@ -121,61 +118,17 @@ impl Mailbox {
             queue: Queue::default(),
             bytes: 0,
             last: 0,
-            confirmed: 0,
-            handed: 0,
             collapsible: 0,
             first_expiry: Millis::MAX,
             rare: (per_second > 0)
                 .then(|| Box::new(Rare { pace: Some(Pace::new(per_second)), ..Rare::default() })),
-            reader: Reader { conn: ConnId(0), cursor: 0, until: 0 },
-            is_held: false,
+            is_shared: open.shared,
             attached: false,
-            away_since: now,
             linger_ms: open.linger_ms,
             alarm_at: Millis::MAX,
             mark: 0,
             touched: false,
         }
-    }
-
-    /// A reader cannot have processed what there never was.
-    pub fn check_cursor(&self, cursor: u64) -> Result<(), AccessError> {
-        let last = self.last;
-        if cursor > last { Err(AccessError::BadCursor { last }) } else { Ok(()) }
-    }
-
-    pub fn confirmed(&self) -> u64 {
-        self.confirmed
-    }
-
-    /// What lies after it no reader has seen.
-    pub fn handed(&self) -> u64 {
-        self.handed
-    }
-
-    /// The read that is held.
-    pub fn reader(&self) -> Option<&Reader> {
-        self.is_held.then_some(&self.reader)
-    }
-
-    /// Whether this connection was the last to read.
-    pub fn is_read_by(&self, conn: ConnId) -> bool {
-        self.reader.conn == conn
-    }
-
-    /// A read comes; whether it is held will be seen.
-    pub fn read_by(&mut self, conn: ConnId) {
-        self.reader.conn = conn;
-    }
-
-    pub fn hold(&mut self, cursor: u64, until: Millis) {
-        self.reader = Reader { cursor, until, ..self.reader };
-        self.is_held = true;
-    }
-
-    /// The read is no longer held.
-    pub fn let_go(&mut self) -> Option<Reader> {
-        std::mem::take(&mut self.is_held).then_some(self.reader)
     }
 
     pub fn session(&self, slot: u32) -> Session {
@@ -247,7 +200,7 @@ impl Mailbox {
             self.rare.get_or_insert_default().lost.note(seq);
             // One that a reader was handed is mostly not missed. Whoever comes
             // back with a cursor before it is told all the same.
-            dropped += usize::from(seq > self.handed);
+            dropped += usize::from(seq > self.handed_to_any());
         }
         totals.dropped += dropped as u64;
         self.append(now, message, len, totals);
@@ -275,7 +228,7 @@ impl Mailbox {
         if self.collapsible == 0 {
             return None;
         }
-        let waiting = self.queue.place_after(self.handed);
+        let waiting = self.queue.place_after(self.handed_to_any());
         self.queue
             .from(waiting)
             .position(|q| q.message.collapse.as_deref() == Some(key))
@@ -325,16 +278,23 @@ impl Mailbox {
     /// The reader has processed everything up to the cursor.
     #[inline]
     pub fn confirm(&mut self, cursor: u64, totals: &mut Totals) {
-        if cursor <= self.confirmed {
+        if cursor <= self.seat.confirmed {
             return;
         }
+        self.seat.confirmed = cursor;
+        self.seat.handed = self.seat.handed.max(cursor);
+        self.trim(totals);
+    }
+
+    /// Lets go of what all seats have confirmed.
+    #[inline(always)] // each read confirms, and few seats end
+    fn trim(&mut self, totals: &mut Totals) {
+        let trimmed = self.trimmed();
         let mut queue = std::mem::take(&mut self.queue);
-        queue.drain_front(queue.place_after(cursor), |gone| self.note_gone(&gone, totals));
+        queue.drain_front(queue.place_after(trimmed), |gone| self.note_gone(&gone, totals));
         self.queue = queue;
-        self.confirmed = cursor;
-        self.handed = self.handed.max(cursor);
         if let Some(rare) = &mut self.rare {
-            rare.lost.forget(cursor);
+            rare.lost.forget(trimmed);
             if rare.is_empty() {
                 self.rare = None;
             }
@@ -358,10 +318,8 @@ impl Mailbox {
             return None;
         }
         self.drop_expired(now, totals);
-        let handed = self.handed;
-        let (paced_after, mut allowance) = self
-            .pace()
-            .map_or((u64::MAX, 0), |pace| (handed.max(pace.begins_after()), pace.allowance(now)));
+        let (paced_after, mut allowance) =
+            self.pace().map_or((u64::MAX, 0), |pace| (pace.begins_after(), pace.allowance(now)));
         let mut bytes = 0;
         let mut paced = 0;
         let mut up_to = self.last;
@@ -388,17 +346,19 @@ impl Mailbox {
         }
         if let Some(pace) = self.pace() {
             pace.spend(now, paced);
+            pace.begin_after(up_to);
         }
-        self.handed = self.handed.max(up_to);
+        self.seat.handed = self.seat.handed.max(up_to);
         totals.handed_out += messages.len() as u64;
         Some(Batch { cursor: up_to, lost, messages })
     }
 
-    /// Dropped messages in `cursor+1..=up_to`. What somebody else's cursor has
-    /// confirmed already is lost for a reader that comes with an older one.
+    /// Dropped messages in `cursor+1..=up_to`. What was confirmed (by all seats)
+    /// already is lost for a reader that comes with an older cursor.
     fn lost_between(&self, cursor: u64, up_to: u64) -> u64 {
-        let trimmed = self.confirmed.min(up_to).saturating_sub(cursor);
-        let from = cursor.max(self.confirmed);
+        let gone = self.trimmed();
+        let trimmed = gone.min(up_to).saturating_sub(cursor);
+        let from = cursor.max(gone);
         let dropped = self
             .rare
             .as_ref()
@@ -444,25 +404,7 @@ impl Mailbox {
 
     /// When it wants to be looked at next.
     pub fn due(&self, grace_ms: Millis) -> Millis {
-        let mut due = self.first_expiry.min(first_due(self.timers()));
-        match self.reader() {
-            Some(reader) => {
-                due = due.min(reader.until);
-                if let Some(pace) = self.rare.as_ref().and_then(|rare| rare.pace.as_ref())
-                    && reader.cursor < self.last
-                    && !self.queue.is_empty()
-                {
-                    due = due.min(pace.ready_at());
-                }
-            }
-            None => {
-                if self.attached {
-                    due = due.min(self.away_since.saturating_add(grace_ms));
-                }
-                due = due.min(self.away_since.saturating_add(self.linger_ms));
-            }
-        }
-        due
+        self.first_expiry.min(first_due(self.timers())).min(self.seats_due(grace_ms))
     }
 }
 

@@ -29,6 +29,7 @@ pub use action::{
 };
 pub use effect::{Answer, CloseCause, Effects, Notice, Polled, ReadFrom, Totals};
 pub use ids::{BadName, ConnId, Key, MAX_NAME_BYTES, MailboxId, Millis, Name, PluginName, Version};
+pub use mailbox::MAX_SEATS;
 pub use message::{Address, Batch, Delivery, FullPolicy, Kind, Message, Payload, SendReport};
 pub use state::Core;
 

@@ -13,7 +13,8 @@ const WINDOW_MS: Millis = 1000;
 pub(super) struct Pace {
     per_second: u32,
     next_at: Millis,
-    /// Messages up to this seq do not count.
+    /// Messages up to this seq do not count: they came with the opening, or were
+    /// handed out before.
     begins_after: u64,
     /// When the messages of the last second were handed out; at most
     /// `per_second` entries.
@@ -25,9 +26,9 @@ impl Pace {
         Self { per_second, next_at: 0, begins_after: 0, recent: VecDeque::new() }
     }
 
-    /// Messages up to this seq came with the opening: they do not count.
+    /// Messages up to this seq do not count any more.
     pub fn begin_after(&mut self, seq: u64) {
-        self.begins_after = seq;
+        self.begins_after = self.begins_after.max(seq);
     }
 
     pub fn begins_after(&self) -> u64 {

@@ -78,8 +78,12 @@ impl Core {
     /// # Errors
     /// If there is no such mailbox or the key is not its own.
     pub fn session(&self, now: Millis, name: &str, key: Key) -> Result<Session, AccessError> {
-        let slot = self.access(now, name, key)?;
-        Ok(self.mailboxes[slot].session(slot))
+        match self.mailboxes.find(name) {
+            Some(slot) if self.mailboxes[slot].place_of(key).is_some() => {
+                Ok(self.mailboxes[slot].session(slot))
+            }
+            found => Err(self.no_access(now, name, key, found)),
+        }
     }
 
     /// The same mailbox as it is now, if it is still there.
@@ -137,14 +141,20 @@ impl Core {
         self.alarms.next()
     }
 
-    pub(super) fn access(&self, now: Millis, name: &str, key: Key) -> Result<u32, AccessError> {
+    /// The mailbox, with the seat that the key opens in front.
+    pub(super) fn access(&mut self, now: Millis, name: &str, key: Key) -> Result<u32, AccessError> {
         match self.mailboxes.find(name) {
-            Some(slot) if self.mailboxes[slot].key == key => Ok(slot),
-            found => Err(match self.closed.find(now, name, key) {
-                Some((cause, reason)) => AccessError::Closed { cause, reason },
-                None if found.is_some() => AccessError::WrongKey,
-                None => AccessError::NotFound,
-            }),
+            Some(slot) if self.mailboxes[slot].turn_to_key(key) => Ok(slot),
+            found => Err(self.no_access(now, name, key, found)),
+        }
+    }
+
+    #[cold]
+    fn no_access(&self, now: Millis, name: &str, key: Key, found: Option<u32>) -> AccessError {
+        match self.closed.find(now, name, key) {
+            Some((cause, reason)) => AccessError::Closed { cause, reason },
+            None if found.is_some() => AccessError::WrongKey,
+            None => AccessError::NotFound,
         }
     }
 
@@ -186,7 +196,7 @@ impl Core {
             ReadFrom::Position(_) if !mailbox.is_read_by(conn) => return Ok(Polled::Displaced),
             ReadFrom::Position(position) => position,
         };
-        mailbox.away_since = now;
+        mailbox.seat.away_since = now;
         if !mailbox.attached {
             mailbox.attached = true;
             fx.notices.push_back(Notice::Attached(mailbox.session(slot)));
@@ -205,12 +215,13 @@ impl Core {
         Ok(polled)
     }
 
-    /// Up to where a mailbox's reader has confirmed.
+    /// Up to where the reader with this key has confirmed.
     ///
     /// # Errors
     /// If there is no such mailbox or the key is wrong.
-    pub fn confirmed(&self, now: Millis, name: &str, key: Key) -> Result<u64, AccessError> {
-        Ok(self.mailboxes[self.access(now, name, key)?].confirmed())
+    pub fn confirmed(&mut self, now: Millis, name: &str, key: Key) -> Result<u64, AccessError> {
+        let slot = self.access(now, name, key)?;
+        Ok(self.mailboxes[slot].confirmed())
     }
 
     /// A reader has processed everything up to `cursor`, and says so without
@@ -235,9 +246,10 @@ impl Core {
     /// The connection of a held read is gone.
     pub fn detach(&mut self, now: Millis, mailbox: MailboxId, conn: ConnId) {
         let slot = mailbox.slot;
-        if let Some(mailbox) = self.mailboxes.get(slot).filter(|m| m.serial == mailbox.serial)
-            && mailbox.reader().is_some_and(|reader| reader.conn == conn)
+        if let Some(mailbox) = self.mailboxes.get_mut(slot).filter(|m| m.serial == mailbox.serial)
+            && let Some(place) = mailbox.place_held_by(conn)
         {
+            mailbox.turn_to(place);
             self.end_read(slot, now);
             self.arm(slot);
         }
@@ -248,26 +260,51 @@ impl Core {
         let held: Vec<u32> = self
             .mailboxes
             .iter()
-            .filter_map(|(slot, mailbox)| mailbox.reader().map(|_| slot))
+            .filter_map(|(slot, mailbox)| mailbox.is_waited_for().then_some(slot))
             .collect();
         for slot in held {
-            if let Some(reader) = self.end_read(slot, now) {
-                fx.answers.push((reader.conn, Answer::Nothing));
-            }
+            self.for_each_seat(slot, |core| {
+                if let Some(reader) = core.end_read(slot, now) {
+                    fx.answers.push((reader.conn, Answer::Nothing));
+                }
+            });
             self.arm(slot);
         }
     }
 
+    /// Of the seat in front.
     pub(super) fn end_read(&mut self, slot: u32, now: Millis) -> Option<Reader> {
         let mailbox = &mut self.mailboxes[slot];
         let reader = mailbox.let_go()?;
-        mailbox.away_since = now;
+        mailbox.seat.away_since = now;
         self.totals.held -= 1;
         Some(reader)
     }
 
-    /// Answers a held read if there is something for it.
+    /// Answers the held reads for which there is something.
+    #[inline]
     pub(super) fn feed(&mut self, slot: u32, now: Millis, fx: &mut Effects) {
+        self.for_each_seat(slot, |core| core.feed_front(slot, now, fx));
+    }
+
+    /// Does something with each seat of a mailbox in front.
+    #[inline]
+    pub(super) fn for_each_seat(&mut self, slot: u32, mut what: impl FnMut(&mut Self)) {
+        what(self);
+        if self.mailboxes[slot].has_others() {
+            self.for_each_other(slot, what);
+        }
+    }
+
+    #[cold]
+    fn for_each_other(&mut self, slot: u32, mut what: impl FnMut(&mut Self)) {
+        for place in self.mailboxes[slot].other_places() {
+            self.mailboxes[slot].turn_to(place);
+            what(self);
+        }
+    }
+
+    fn feed_front(&mut self, slot: u32, now: Millis, fx: &mut Effects) {
         let mailbox = &mut self.mailboxes[slot];
         let Some(&Reader { conn, cursor, .. }) = mailbox.reader() else { return };
         let (messages, bytes) = (self.limits.max_batch_messages, self.limits.max_batch_bytes);

@@ -2,6 +2,7 @@
 
 mod commits;
 mod patterns;
+mod seats;
 
 use super::*;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ fn opening(mailbox: &str) -> OpenMailbox {
         name: name(mailbox),
         key: KEY,
         replace: false,
+        shared: false,
         identity: None,
         states: States::new(),
         groups: vec![name("all")],

@@ -50,22 +50,23 @@ impl Core {
             fx.notices.push_back(Notice::Timer { plugin, name, session });
         }
         self.feed(slot, now, fx);
+        self.for_each_seat(slot, |core| {
+            if core.mailboxes[slot].reader().is_some_and(|reader| reader.until <= now)
+                && let Some(reader) = core.end_read(slot, now)
+            {
+                fx.answers.push((reader.conn, Answer::Nothing));
+            }
+        });
         let mailbox = &mut self.mailboxes[slot];
-        if mailbox.reader().is_some_and(|reader| reader.until <= now)
-            && let Some(reader) = self.end_read(slot, now)
-        {
-            fx.answers.push((reader.conn, Answer::Nothing));
+        if !mailbox.end_late_seats(now, &mut self.totals) {
+            return self.close_slot(slot, now, CloseCause::Expired, "expired", fx);
         }
-        let mailbox = &mut self.mailboxes[slot];
-        if mailbox.reader().is_none() {
-            if now >= mailbox.away_since.saturating_add(mailbox.linger_ms) {
-                return self.close_slot(slot, now, CloseCause::Expired, "expired", fx);
-            }
-            let grace_over = mailbox.away_since.saturating_add(self.limits.detach_grace_ms);
-            if mailbox.attached && now >= grace_over {
-                mailbox.attached = false;
-                fx.notices.push_back(Notice::Detached(mailbox.session(slot)));
-            }
+        let grace_ms = self.limits.detach_grace_ms;
+        if mailbox.attached
+            && mailbox.away_since().is_some_and(|since| now >= since.saturating_add(grace_ms))
+        {
+            mailbox.attached = false;
+            fx.notices.push_back(Notice::Detached(mailbox.session(slot)));
         }
         self.arm(slot);
     }

@@ -139,6 +139,7 @@ pub struct Outcome {
 pub struct Accept {
     pub mailbox: Option<Name>,
     pub replace: bool,
+    pub shared: bool,
     pub identity: Option<Arc<str>>,
     pub state: Option<Bytes>,
     pub groups: Vec<Name>,

@@ -2,7 +2,7 @@
 
 use crate::{
     app::Refusal,
-    core::AccessError,
+    core::{AccessError, MAX_SEATS},
     transport::{Code, ErrorBody},
 };
 
@@ -50,6 +50,14 @@ pub(super) fn refusal(mailbox: &str, refusal: Refusal) -> ErrorBody {
         Refusal::NameTaken(name) => {
             ErrorBody::new(Code::NameTaken, format!("the name {:?} is taken", name.as_str()))
         }
+        Refusal::NoSeat(name) => ErrorBody::new(
+            Code::NoSeat,
+            format!(
+                "all {MAX_SEATS} seats of mailbox {:?} are taken; one that is not read is free \
+                 again after a while",
+                name.as_str()
+            ),
+        ),
         Refusal::Failed { id } => {
             let message = format!("a plugin failed; the gateway's log says why, under {id}");
             let mut body = ErrorBody::new(Code::PluginFailed, message);

@@ -81,7 +81,9 @@ impl Reply {
         });
         match body.code {
             Code::Unauthorized => reply.with("www-authenticate", "Bearer"),
-            Code::Overloaded | Code::ShuttingDown => reply.with("retry-after", RETRY_AFTER_S),
+            Code::Overloaded | Code::ShuttingDown | Code::NoSeat => {
+                reply.with("retry-after", RETRY_AFTER_S)
+            }
             _ => reply,
         }
     }

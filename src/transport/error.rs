@@ -21,6 +21,7 @@ pub enum Code {
     Closed,
     TooLarge,
     UriTooLong,
+    NoSeat,
     HeadersTooLarge,
     /// A plugin's refusal, with this status.
     Rejected(u16),
@@ -48,6 +49,7 @@ impl Code {
             Self::Closed => ("closed", 410),
             Self::TooLarge => ("too_large", 413),
             Self::UriTooLong => ("uri_too_long", 414),
+            Self::NoSeat => ("no_seat", 429),
             Self::HeadersTooLarge => ("headers_too_large", 431),
             Self::Rejected(status) => ("rejected", status),
             Self::PluginFailed => ("plugin_failed", 500),

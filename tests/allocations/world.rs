@@ -88,6 +88,7 @@ impl CoreWorld {
                 name: name(mailbox),
                 key: KEY,
                 replace: false,
+                shared: false,
                 identity: None,
                 states: States::new(),
                 groups: vec![name("all")],

@@ -107,6 +107,7 @@ impl World {
             name: name(mailbox),
             key: KEY,
             replace: false,
+            shared: false,
             identity: None,
             states: States::new(),
             groups: groups.iter().map(|group| name(group)).collect(),

@@ -4,6 +4,9 @@
 //! `sub`) and leaves name, groups and messages to them. After that the
 //! mailbox's key is what counts; a mailbox outlives the token it was opened
 //! with.
+//!
+//! With `shared` it also does alone, where backends send to users: each has one
+//! mailbox, whatever number of devices read it.
 
 mod token;
 
@@ -29,6 +32,10 @@ pub struct Settings {
     /// What we are called in tokens (`aud`). Without it, tokens that are meant
     /// for anybody in particular are refused.
     audience: Option<String>,
+    /// A user has one mailbox, whose name is the token's `sub`, and all devices
+    /// read it.
+    #[serde(default)]
+    shared: bool,
 }
 
 fn authorization() -> String {
@@ -66,7 +73,13 @@ impl Plugin for AuthToken {
         }
         let claims = self.keys.verify(token).map_err(unauthorized)?;
         let who = self.check(claims, cx.now_ms).map_err(unauthorized)?;
-        Ok(Accept::new().identity(who))
+        if !self.settings.shared {
+            return Ok(Accept::new().identity(who));
+        }
+        if !is_name(&who) {
+            return Err(unauthorized("the token's subject cannot be the name of a mailbox"));
+        }
+        Ok(Accept::named(&who).identity(who).shared())
     }
 }
 
@@ -100,6 +113,11 @@ impl AuthToken {
             _ => Err("the token does not say whose it is"),
         }
     }
+}
+
+/// As the gateway has it.
+fn is_name(text: &str) -> bool {
+    text.len() <= 128 && !matches!(text, "." | "..") && !text.chars().any(char::is_control)
 }
 
 fn unauthorized(reason: impl Into<String>) -> Error {

@@ -185,6 +185,17 @@ fn the_header_is_a_setting() {
 }
 
 #[test]
+fn all_devices_of_a_user_may_share_one_mailbox() {
+    let plugin = plugin(json!({"secret": SECRET, "shared": true}));
+    assert_eq!(open(&plugin, ANN), Ok(Accept::named("ann").identity("ann").shared()));
+    for (text, is_one) in
+        [("ann@example.org", true), (".", false), ("a\nb", false), (&"x".repeat(129), false)]
+    {
+        assert_eq!(is_name(text), is_one, "{text:?}");
+    }
+}
+
+#[test]
 fn what_is_no_token_is_refused() {
     let plugin = plugin(json!({"secret": SECRET}));
     for token in ["x", ".", "..", "a.b.c", "a.b.c.d", "e30.e30.", "Basic YTpi", "\u{1F600}..."] {

@@ -263,6 +263,7 @@ impl Check<'_> {
         Ok(Accept {
             mailbox: accept.mailbox.map(|name| self.name("mailbox", name)).transpose()?,
             replace: accept.replace,
+            shared: accept.shared,
             identity: identity.transpose()?.map(Arc::from),
             state: accept.state.map(|state| self.bytes(state)).transpose()?,
             groups: self.names("group", accept.groups)?,

@@ -47,6 +47,24 @@ fn with_acknowledgements_nothing_goes_before_it_is_acknowledged() {
 }
 
 #[test]
+fn a_device_that_joins_a_shared_mailbox_starts_where_that_is() {
+    let gateway = start("", "");
+    let mut client = gateway.client();
+    let ann = json!({"name": "ann", "identity": "ann@example.org", "shared": true, "ack": true});
+    let key = client.open_with(&ann.to_string());
+    client.publish_to("ann", "1");
+    assert_eq!(client.get(&format!("/lab/mailboxes/ann?wait=0&key={key}&cursor=1")).status, 204);
+    client.publish_to("ann", "2");
+    let mut say = |message: Value| client.post("/lab/bayeux", &json!([message]).to_string()).json();
+    let shaken = say(json!({"channel": "/meta/handshake", "version": "1.0",
+        "supportedConnectionTypes": ["long-polling"], "ext": ann}));
+    let replies = say(json!({"channel": "/meta/connect", "clientId": shaken[0]["clientId"],
+        "connectionType": "long-polling", "advice": {"timeout": 0}, "ext": {"ack": -1}}));
+    let (data, connect) = messages(&replies);
+    assert_eq!((data, &connect["ext"]), (vec![json!(2)], &json!({"ack": 2})), "nothing is lost");
+}
+
+#[test]
 fn without_acknowledgements_a_connect_confirms_what_was_handed_out() {
     let gateway = start("", "");
     let mut ann = Bayeux::join(&gateway);

@@ -1,6 +1,7 @@
 //! What a mailbox should do, written a second time as plainly as possible:
 //! vectors, no marks, no laziness. The world compares every answer with it.
 
+use super::world::Device;
 use cometbox::core::MailboxId;
 use std::collections::BTreeSet;
 
@@ -29,51 +30,66 @@ pub struct Held {
     pub until: u64,
 }
 
+/// What one open of a mailbox has of it.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    pub key: [u8; 16],
+    pub device: Device,
+    pub away_since: u64,
+    pub held: Option<Held>,
+    /// The connection that read last; 0: none.
+    pub reader: u64,
+    confirmed: u64,
+    handed: u64,
+}
+
+impl Seat {
+    fn new(key: [u8; 16], device: Device, confirmed: u64, now: u64) -> Self {
+        let handed = confirmed;
+        Self { key, device, away_since: now, held: None, reader: 0, confirmed, handed }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct ModelBox {
-    pub key: [u8; 16],
     pub groups: BTreeSet<String>,
     pub max_messages: usize,
     pub reject: bool,
     pub linger_ms: u64,
-    pub away_since: u64,
+    pub shared: bool,
     pub attached: bool,
-    pub held: Option<Held>,
-    /// The connection that read last; 0: none.
-    pub reader: u64,
     /// When its plugin timer rings.
     pub timer: Option<u64>,
     /// The counter in its session state.
     pub state: u64,
+    /// When a device last closed its seat.
+    pub left_at: u64,
+    /// In the order of joining.
+    pub seats: Vec<Seat>,
     queue: Vec<Entry>,
     dropped: Vec<u64>,
     last: u64,
-    confirmed: u64,
-    handed: u64,
 }
 
 /// cursor, lost, messages
 pub type Taken = (u64, u64, Vec<(u64, String)>);
 
 impl ModelBox {
-    pub fn new(key: [u8; 16], max_messages: usize, reject: bool, linger_ms: u64, now: u64) -> Self {
+    pub fn new(max_messages: usize, reject: bool, linger_ms: u64, shared: bool) -> Self {
         Self {
-            key,
             groups: BTreeSet::new(),
             max_messages,
             reject,
             linger_ms,
-            away_since: now,
+            shared,
             attached: false,
-            held: None,
-            reader: 0,
             timer: None,
             state: 0,
+            left_at: 0,
+            seats: Vec::new(),
             queue: Vec::new(),
             dropped: Vec::new(),
             last: 0,
-            confirmed: 0,
-            handed: 0,
         }
     }
 
@@ -85,11 +101,51 @@ impl ModelBox {
         self.queue.len()
     }
 
+    /// Behind which seq the new seat starts.
+    pub fn join(&mut self, key: [u8; 16], device: Device, now: u64) -> u64 {
+        let start = if self.seats.is_empty() { 0 } else { self.trimmed() };
+        self.seats.push(Seat::new(key, device, start, now));
+        start
+    }
+
+    pub fn seat(&mut self, key: [u8; 16]) -> Option<&mut Seat> {
+        self.seats.iter_mut().find(|seat| seat.key == key)
+    }
+
+    /// Ends all seats but those; they are returned.
+    pub fn keep_seats(&mut self, keep: impl Fn(&Seat) -> bool) -> Vec<Seat> {
+        let (stay, gone) = std::mem::take(&mut self.seats).into_iter().partition(keep);
+        self.seats = stay;
+        self.trim();
+        gone
+    }
+
+    /// Since when nobody reads; none: somebody does.
+    pub fn away_since(&self) -> Option<u64> {
+        if self.seats.iter().any(|seat| seat.held.is_some()) {
+            return None;
+        }
+        self.seats.iter().map(|seat| seat.away_since).max()
+    }
+
+    fn trimmed(&self) -> u64 {
+        self.seats.iter().map(|seat| seat.confirmed).min().unwrap_or(self.last)
+    }
+
+    fn trim(&mut self) {
+        let trimmed = self.trimmed();
+        self.queue.retain(|e| e.seq > trimmed);
+    }
+
+    fn handed(&self) -> u64 {
+        self.seats.iter().map(|seat| seat.handed).max().unwrap_or(0)
+    }
+
     /// Whether it took the message, and how many went for it.
     pub fn push(&mut self, now: u64, sent: &Sent) -> (bool, usize) {
         self.queue.retain(|e| e.expires_at > now);
         let expires_at = sent.ttl_ms.map_or(u64::MAX, |ttl| now + ttl);
-        let handed = self.handed;
+        let handed = self.handed();
         if let Some(old) = self
             .queue
             .iter_mut()
@@ -106,7 +162,7 @@ impl ModelBox {
             }
             let seq = self.queue.remove(0).seq;
             self.dropped.push(seq);
-            dropped = usize::from(seq > self.handed);
+            dropped = usize::from(seq > handed);
         }
         self.last += 1;
         self.queue.push(Entry {
@@ -118,13 +174,20 @@ impl ModelBox {
         (true, dropped)
     }
 
-    pub fn confirm(&mut self, cursor: u64) {
-        self.confirmed = self.confirmed.max(cursor);
-        self.handed = self.handed.max(cursor);
-        self.queue.retain(|e| e.seq > cursor);
+    pub fn confirm(&mut self, key: [u8; 16], cursor: u64) {
+        let seat = self.seat(key).expect("whoever confirms has a seat");
+        seat.confirmed = seat.confirmed.max(cursor);
+        seat.handed = seat.handed.max(cursor);
+        self.trim();
     }
 
-    pub fn take(&mut self, now: u64, cursor: u64, max_batch: usize) -> Option<Taken> {
+    pub fn take(
+        &mut self,
+        key: [u8; 16],
+        now: u64,
+        cursor: u64,
+        max_batch: usize,
+    ) -> Option<Taken> {
         self.queue.retain(|e| e.expires_at > now);
         let messages: Vec<_> = self
             .queue
@@ -135,13 +198,15 @@ impl ModelBox {
             .collect();
         let more = self.queue.iter().filter(|e| e.seq > cursor).nth(messages.len());
         let up_to = more.map_or(self.last, |e| e.seq - 1);
+        let trimmed = self.trimmed();
         let lost = (cursor + 1..=up_to)
-            .filter(|seq| *seq <= self.confirmed || self.dropped.contains(seq))
+            .filter(|seq| *seq <= trimmed || self.dropped.contains(seq))
             .count() as u64;
         if messages.is_empty() && lost == 0 {
             return None;
         }
-        self.handed = self.handed.max(up_to);
+        let seat = self.seat(key).expect("whoever reads has a seat");
+        seat.handed = seat.handed.max(up_to);
         Some((up_to, lost, messages))
     }
 }

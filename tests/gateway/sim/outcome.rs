@@ -2,7 +2,7 @@
 //! between any two steps.
 
 use super::{
-    model::Held,
+    model::{Held, Seat},
     plugin::number,
     world::{GRACE_MS, GROUPS, MAX_BATCH, World, show},
 };
@@ -35,23 +35,50 @@ impl World {
                 assert_eq!(mailbox.timer.take(), Some(self.now), "{who} rings");
                 continue;
             }
-            assert!(mailbox.held.as_ref().is_none_or(|held| held.until <= self.now));
+            let is_over = |held: &Held| held.until <= self.now;
+            assert!(mailbox.seats.iter().all(|seat| seat.held.as_ref().is_none_or(is_over)));
             // A read that ends now leaves the mailbox without a reader now.
-            let away = if mailbox.held.is_some() { 0 } else { self.now - mailbox.away_since };
+            let since = mailbox.away_since().unwrap_or(self.now);
             match what.as_str() {
                 "detached" => {
                     assert!(std::mem::take(&mut mailbox.attached), "{who} detached twice");
-                    assert_eq!(away, GRACE_MS, "{who} detached");
+                    let at = (since + GRACE_MS).max(mailbox.left_at);
+                    assert_eq!(self.now, at, "{who} detached");
                 }
                 "expired" => {
-                    assert_eq!(away, mailbox.linger_ms, "{who} expired");
-                    let held = self.boxes.remove(&who).and_then(|mailbox| mailbox.held);
-                    self.ending.extend(held.map(|held| (held.conn, "Nothing")));
+                    assert_eq!(self.now, since + mailbox.linger_ms, "{who} expired");
+                    let seats = self.boxes.remove(&who).map_or_else(Vec::new, |b| b.seats);
+                    self.end_reads(seats, "Nothing");
                 }
                 other => panic!("a tick told {other} of {who}"),
             }
             self.note(format_args!("notice {who} {what}"));
         }
+        self.late_leave();
+    }
+
+    /// Who stayed away for too long loses its seat, of which nothing is told.
+    fn late_leave(&mut self) {
+        let now = self.now;
+        let mut left = Vec::new();
+        for mailbox in self.boxes.values_mut() {
+            let linger_ms = mailbox.linger_ms;
+            let stays = |seat: &Seat| match &seat.held {
+                Some(held) => held.until > now || linger_ms > 0,
+                None => seat.away_since + linger_ms > now,
+            };
+            // Of the last the notice is on its way.
+            if mailbox.seats.iter().any(stays) {
+                left.extend(mailbox.keep_seats(stays));
+            }
+        }
+        self.end_reads(left, "Nothing");
+    }
+
+    /// Seats are gone, whose held reads must be told so.
+    pub(super) fn end_reads(&mut self, seats: Vec<Seat>, told: &'static str) {
+        let held = seats.into_iter().filter_map(|seat| seat.held);
+        self.ending.extend(held.map(|held| (held.conn, told)));
     }
 
     /// Answers to held reads: who expects one gets exactly the model's.
@@ -63,21 +90,21 @@ impl World {
                 assert!(format!("{answer:?}").starts_with(expected), "{answer:?}: {expected}");
                 continue;
             }
-            let is_its = |held: &Held| held.conn == conn.0;
-            let (who, mailbox) = self
-                .boxes
-                .iter_mut()
-                .find(|(_, mailbox)| mailbox.held.as_ref().is_some_and(is_its))
-                .expect("only held reads are answered");
-            let who = who.clone();
-            let held = mailbox.held.take().expect("it was found by it");
-            mailbox.away_since = self.now;
+            let is_its = |seat: &&Seat| seat.held.as_ref().is_some_and(|h| h.conn == conn.0);
+            let mut seats = self.boxes.values().flat_map(|mailbox| &mailbox.seats);
+            let seat = seats.find(is_its).expect("only held reads are answered");
+            let (device, key) = (seat.device, seat.key);
+            let who = device.0;
+            let mailbox = self.boxes.get_mut(who).expect("it was found there");
+            let seat = mailbox.seat(key).expect("it was found there");
+            let held = seat.held.take().expect("it was found by it");
+            seat.away_since = self.now;
             match answer {
                 Answer::Batch(batch) => {
-                    let taken = mailbox.take(self.now, held.cursor, MAX_BATCH);
+                    let taken = mailbox.take(key, self.now, held.cursor, MAX_BATCH);
                     assert_eq!(Some(show(&batch)), taken, "{who}");
                     let lost = self.rng.u32(0..5) == 0;
-                    self.receive(&who, batch, held.conn, lost);
+                    self.receive(device, key, batch, held.conn, lost);
                 }
                 Answer::Nothing => assert_eq!(held.until, self.now, "{who} waits its time"),
                 other => panic!("{who} got {other:?}"),
@@ -98,13 +125,17 @@ impl World {
         assert!(self.shared.notices.lock().is_empty(), "nothing is told without a reason");
         for (who, mailbox) in &mut self.boxes {
             assert!(mailbox.timer.is_none_or(|at| at >= self.now), "{who} did not ring");
-            let fed = mailbox.held.clone().and_then(|h| mailbox.take(self.now, h.cursor, 1));
-            assert!(fed.is_none(), "{who} waits for {fed:?}, which is there");
+            for seat in mailbox.seats.clone() {
+                let held = seat.held.as_ref();
+                let fed = held.and_then(|h| mailbox.take(seat.key, self.now, h.cursor, 1));
+                assert!(fed.is_none(), "{who} waits for {fed:?}, which is there");
+            }
             assert!(mailbox.waiting() <= mailbox.max_messages);
         }
         let totals = self.app.totals();
         assert_eq!(totals.mailboxes, self.boxes.len());
-        assert_eq!(totals.held, self.boxes.values().filter(|b| b.held.is_some()).count());
+        let seats = self.boxes.values().flat_map(|mailbox| &mailbox.seats);
+        assert_eq!(totals.held, seats.filter(|seat| seat.held.is_some()).count());
         let mut reads = self.app.reads();
         let mut groups = 0;
         for group in GROUPS {

@@ -162,7 +162,7 @@ impl Chat {
     }
 }
 
-/// `NAME GROUP MESSAGES POLICY LINGER_MS REPLACE`, then first messages
+/// `NAME GROUP MESSAGES POLICY LINGER_MS REPLACE SHARED`, then first messages
 fn open(request: &str) -> Outcome {
     let words: Vec<&str> = request.split(' ').collect();
     let accept = Accept {
@@ -172,7 +172,8 @@ fn open(request: &str) -> Outcome {
         full: Some(if words[3] == "reject" { FullPolicy::Reject } else { FullPolicy::DropOldest }),
         linger_ms: words[4].parse().ok(),
         replace: words[5] == "true",
-        first: words[6..].iter().map(|text| Message::new(payload(text), None, None)).collect(),
+        shared: words[6] == "true",
+        first: words[7..].iter().map(|text| Message::new(payload(text), None, None)).collect(),
         ..Accept::default()
     };
     Outcome { accept: Some(accept.into()), ..Outcome::default() }

@@ -2,13 +2,14 @@
 //! clock, all driven by one seed.
 
 use super::{
-    model::{ModelBox, Sent, Taken},
+    model::{ModelBox, Seat, Sent, Taken},
     plugin::{Chat, Gatekeeper, Shared, name, number, payload, text},
 };
 use cometbox::{
     app::{Answers, App, AppLimits, Now, Refusal},
     core::{
-        Address, Batch, ConnId, CoreLimits, FullPolicy, Key, MailboxLimits, Message, PluginName,
+        Address, Batch, ConnId, CoreLimits, FullPolicy, Key, MAX_SEATS, MailboxLimits, Message,
+        PluginName,
     },
     plugin::{OpenRequest, PluginLimits},
 };
@@ -19,9 +20,17 @@ pub(super) const GROUPS: [&str; 3] = ["red", "green", "blue"];
 pub(super) const MAX_BATCH: usize = 5;
 pub(super) const GRACE_MS: u64 = 500;
 
-/// What a client has: it learns only from answers that reach it.
+/// So many devices everybody has.
+const DEVICES: u32 = 3;
+
+/// Whose device, and which one.
+pub(super) type Device = (&'static str, u32);
+
+/// What a device has: it learns only from answers that reach it.
 #[derive(Default, Clone)]
 pub(super) struct Client {
+    /// Of its newest open.
+    pub(super) key: [u8; 16],
     pub(super) cursor: u64,
     /// A stream that can go on: its connection, and what it was handed so far.
     pub(super) stream: Option<(u64, u64)>,
@@ -38,7 +47,7 @@ pub struct World {
     next_text: u64,
     version: u64,
     pub(super) boxes: BTreeMap<String, ModelBox>,
-    pub(super) clients: BTreeMap<String, Client>,
+    pub(super) clients: BTreeMap<Device, Client>,
     /// Reads of mailboxes that closed, and how they must end.
     pub(super) ending: Vec<(u64, &'static str)>,
     /// The `count` commands that succeeded.
@@ -112,18 +121,37 @@ impl World {
     /// Everybody reads what is left; then nothing may be missing.
     pub fn settle(&mut self) {
         for who in NAMES {
-            while self.boxes.contains_key(who) && self.read(who, 0, false) {}
-            self.check();
+            self.close_forgotten(who);
+            for device in (0..DEVICES).map(|number| (who, number)) {
+                while self.seat(device).is_some() && self.read(device, 0, false) {}
+                self.check();
+            }
         }
         let boxes: Vec<_> = self.boxes.iter().map(|(n, b)| (n.clone(), b.waiting())).collect();
-        for (who, _) in &boxes {
-            self.read(who, 0, false); // the last cursor confirms
+        for device in NAMES.iter().flat_map(|who| (0..DEVICES).map(move |n| (*who, n))) {
+            self.read(device, 0, false); // the last cursor confirms
         }
         assert_eq!(self.app.totals().queued_messages, 0, "all was confirmed: {boxes:?}");
     }
 
     pub(super) fn now(&self) -> Now {
         Now { mono: self.now, unix_ms: 1_700_000_000_000 + self.now }
+    }
+
+    /// Mostly somebody's first.
+    pub(super) fn device(&mut self) -> Device {
+        let number = if self.rng.bool() { 0 } else { self.rng.u32(0..DEVICES) };
+        (self.pick(&NAMES), number)
+    }
+
+    /// What the device has to show: nothing is opened by zeros.
+    pub(super) fn key(&self, device: Device) -> [u8; 16] {
+        self.clients.get(&device).map_or([0; 16], |client| client.key)
+    }
+
+    pub(super) fn seat(&mut self, device: Device) -> Option<&mut Seat> {
+        let key = self.key(device);
+        self.boxes.get_mut(device.0)?.seat(key)
     }
 
     pub(super) fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
@@ -149,29 +177,35 @@ impl World {
     }
 
     fn open(&mut self) {
-        let who = self.pick(&NAMES);
+        let device = self.device();
+        let who = device.0;
         let (group, messages) = (self.pick(&GROUPS), self.rng.usize(1..8));
         let policy = self.pick(&["drop", "reject"]);
         let linger_ms = self.rng.u64(0..3_000);
         let bad = self.rng.u32(0..10) == 0;
         let replace = self.rng.u32(0..3) == 0;
+        let shared = self.rng.bool();
         let first: Vec<String> = (0..self.rng.usize(0..3)).map(|_| self.text()).collect();
         let trap = self.trap();
         let request = if bad {
             "bad".to_owned()
         } else {
             let first: String = first.iter().map(|text| format!(" {text}")).collect();
-            format!("{who} {group} {messages} {policy} {linger_ms} {replace}{first}")
+            format!("{who} {group} {messages} {policy} {linger_ms} {replace} {shared}{first}")
         };
         let mut key = [0; 16];
         self.rng.fill(&mut key);
         let request = OpenRequest { body: payload(&request), headers: vec![], peer: String::new() };
         let mut out = Answers::new();
         let result = self.app.open(self.now(), Key(key), &request, &mut out);
-        self.note(format_args!("open {who} {group} {request:?} {result:?}"));
-        let expected = match (bad, trap, self.boxes.contains_key(who)) {
+        self.note(format_args!("open {device:?} {group} {request:?} {result:?}"));
+        let there = self.boxes.get(who);
+        let joins = there.is_some_and(|mailbox| mailbox.shared && shared);
+        let expected = match (bad, trap, there.is_some()) {
             (true, ..) => "Rejected",
             (_, true, _) => "Failed",
+            _ if joins && there.is_some_and(|b| b.seats.len() == MAX_SEATS) => "NoSeat",
+            _ if joins => "ok",
             (_, _, true) if !replace => "NameTaken",
             (_, _, false) if self.boxes.len() == 5 => "Limit",
             _ if policy == "reject" && first.len() > messages => "Limit",
@@ -182,23 +216,29 @@ impl World {
             *self.shared.trap.lock() = false; // the gatekeeper was first
         }
         if expected == "ok" {
-            let reject = policy == "reject";
-            let mut mailbox = ModelBox::new(key, messages, reject, linger_ms, self.now);
+            if !joins {
+                if self.boxes.contains_key(who) {
+                    self.model_close(who, "replaced");
+                }
+                let reject = policy == "reject";
+                let mut mailbox = ModelBox::new(messages, reject, linger_ms, shared);
+                for text in first {
+                    mailbox.push(self.now, &Sent { text, ttl_ms: None, collapse: None });
+                }
+                self.boxes.insert(who.to_owned(), mailbox);
+            }
+            let mailbox = self.boxes.get_mut(who).expect("it is there by now");
             mailbox.groups.insert(group.to_owned());
-            if self.boxes.contains_key(who) {
-                self.model_close(who, "replaced");
-            }
-            for text in first {
-                mailbox.push(self.now, &Sent { text, ttl_ms: None, collapse: None });
-            }
-            self.boxes.insert(who.to_owned(), mailbox);
-            self.clients.insert(who.to_owned(), Client::default());
+            let cursor = mailbox.join(key, device, self.now);
+            assert_eq!(result.expect("checked above").cursor, cursor, "open {device:?}");
+            self.clients.insert(device, Client { key, cursor, ..Client::default() });
         }
         self.apply(out);
     }
 
     fn command(&mut self) {
-        let who = self.pick(&NAMES);
+        let device = self.device();
+        let who = device.0;
         let (group, whom) = (self.pick(&GROUPS), self.pick(&NAMES));
         let said = self.text();
         let command = match self.rng.u32(0..13) {
@@ -212,17 +252,18 @@ impl World {
             _ => "nonsense".to_owned(),
         };
         let counts = command == "count" || command == "own";
-        let meddling = counts && self.boxes.contains_key(who) && self.rng.bool();
+        let is_in = self.seat(device).is_some();
+        let meddling = counts && is_in && self.rng.bool();
         if meddling {
-            self.meddle(who, &command);
+            self.meddle(device, &command);
         }
         // A trap asked for here would hit the meddler instead.
         let trap = !meddling && self.trap();
-        let key = Key(self.boxes.get(who).map_or([0; 16], |b| b.key));
+        let key = Key(self.key(device));
         let mut out = Answers::new();
         let result = self.app.message(self.now(), who, key, None, &payload(&command), &mut out);
         self.note(format_args!("command {who} {command} trap={trap} {result:?}"));
-        let expected = match (self.boxes.contains_key(who), command.as_str()) {
+        let expected = match (is_in, command.as_str()) {
             (false, _) => "Access",
             (_, "nonsense") => "Rejected",
             _ if trap => "Failed",
@@ -280,12 +321,12 @@ impl World {
     }
 
     /// Lets the same thing happen in the middle of the next call.
-    fn meddle(&mut self, who: &str, command: &str) {
+    fn meddle(&mut self, device: Device, command: &str) {
         let (app, now) = (self.app.clone(), self.now());
-        let key = Key(self.boxes[who].key);
-        let (who, command) = (who.to_owned(), command.to_owned());
+        let key = Key(self.key(device));
+        let (who, command) = (device.0, command.to_owned());
         *self.shared.meddle.lock() = Some(Box::new(move || {
-            app.message(now, &who, key, None, &payload(&command), &mut Answers::new())
+            app.message(now, who, key, None, &payload(&command), &mut Answers::new())
                 .expect("nothing stands against it");
         }));
     }
@@ -344,32 +385,53 @@ impl World {
     }
 
     fn lose_connection(&mut self) {
-        let who = self.pick(&NAMES);
-        if let Some(mailbox) = self.boxes.get_mut(who)
-            && let Some(held) = mailbox.held.take()
+        let (device, now) = (self.device(), self.now);
+        if let Some(seat) = self.seat(device)
+            && let Some(held) = seat.held.take()
         {
-            mailbox.away_since = self.now;
+            seat.away_since = now;
             self.app.detach(self.now(), held.mailbox, ConnId(held.conn));
-            self.note(format_args!("lost connection of {who}"));
+            self.note(format_args!("lost connection of {device:?}"));
         }
     }
 
     fn close(&mut self) {
-        let who = self.pick(&NAMES);
-        let Some(key) = self.boxes.get(who).map(|mailbox| mailbox.key) else { return };
+        let device = self.device();
+        let Some(key) = self.seat(device).map(|seat| seat.key) else { return };
+        self.close_seat(device.0, key);
+    }
+
+    fn close_seat(&mut self, who: &str, key: [u8; 16]) {
         let mut out = Answers::new();
         let result = self.app.close(self.now(), who, Key(key), &mut out);
-        self.note(format_args!("close {who} {result:?}"));
+        self.note(format_args!("close {who} {key:?} {result:?}"));
         result.expect("it is open");
-        self.model_close(who, "client");
+        let mailbox = self.boxes.get_mut(who).expect("it is open");
+        if mailbox.seats.len() == 1 {
+            self.model_close(who, "client");
+        } else {
+            mailbox.left_at = self.now;
+            let left = mailbox.keep_seats(|seat| seat.key != key);
+            self.end_reads(left, "Closed");
+        }
         self.apply(out);
+    }
+
+    /// Closes the seats of devices that have opened again since.
+    fn close_forgotten(&mut self, who: &'static str) {
+        let seats = self.boxes.get(who).map_or_else(Vec::new, |mailbox| mailbox.seats.clone());
+        for seat in seats {
+            if self.key(seat.device) != seat.key {
+                self.close_seat(who, seat.key);
+            }
+        }
     }
 
     /// The mailbox is gone; its reader hears of it, and so does the plugin.
     fn model_close(&mut self, who: &str, cause: &str) {
         self.expect_notice(who, cause);
         let mailbox = self.boxes.remove(who).expect("only open mailboxes close");
-        self.ending.extend(mailbox.held.map(|held| (held.conn, "Closed")));
+        self.end_reads(mailbox.seats, "Closed");
     }
 
     fn text(&mut self) -> String {
@@ -400,6 +462,7 @@ fn kind(result: Result<(), &Refusal>) -> &'static str {
         Err(Refusal::Access(_)) => "Access",
         Err(Refusal::Rejected { .. }) => "Rejected",
         Err(Refusal::NameTaken(_)) => "NameTaken",
+        Err(Refusal::NoSeat(_)) => "NoSeat",
         Err(Refusal::Failed { .. }) => "Failed",
         Err(Refusal::NotReady) => "NotReady",
         Err(Refusal::Limit { .. }) => "Limit",

@@ -2,6 +2,7 @@
 
 mod change;
 mod reader;
+mod shared;
 mod stream;
 mod websocket;
 

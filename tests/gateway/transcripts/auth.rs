@@ -110,6 +110,47 @@ fn the_token_says_who_somebody_is() {
     );
 }
 
+/// Auth-token alone: a user has one mailbox, which each device reads for itself.
+#[test]
+fn the_devices_of_a_user_read_the_same_messages() {
+    let auth = component("plugins/auth-token");
+    let settings = format!("secret = {SECRET:?}, shared = true");
+    let mut talk = Talk::with(
+        "inbox",
+        &format!("plugins = [{{ path = {auth:?}, settings = {{ {settings} }} }}]"),
+    );
+    let by_secret = |signed: &str| hs256(SECRET, signed);
+    for user in ["ann", "bob"] {
+        talk.tokens.insert(user, token("HS256", &claims(user, 1), by_secret));
+    }
+    talk.goes(
+        r#"
+        phone opens {} with ann → 201 ann
+        other opens {} with bob → 201 bob
+        backend publishes {"to":{"mailboxes":["ann"]},"data":"one"} → 200 [{"queued":1}]
+        phone reads → ["one"] seqs [1]
+        phone reads → nothing
+        laptop opens {} with ann → 201 ann
+        laptop reads → nothing
+
+        phone listens
+        laptop listens
+        backend publishes {"to":{"mailboxes":["ann"]},"data":"two"} → 200 [{"queued":1}]
+        laptop hears → ["two"] seqs [2]
+        phone hears → ["two"] seqs [2]
+        phone reads → nothing
+        tablet opens {} with ann → 201 ann
+        tablet reads → ["two"] seqs [2]
+
+        # What one is told of a close is not told to the others.
+        phone closes → 204
+        phone reads → 410 closed
+        laptop reads → nothing
+        other reads → nothing
+        "#,
+    );
+}
+
 #[test]
 fn without_a_good_token_nobody_gets_in() {
     let mut talk = talk(&both_keys());

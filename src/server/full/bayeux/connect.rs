@@ -75,8 +75,10 @@ impl Caller<'_> {
         let polled = app.call(|app, now, out| match connect.ack {
             None => app.poll(now, name, key, ReadFrom::Handed, wait_ms, conn, out),
             Some(cursor) => {
-                let (cursor, polled) =
-                    app.follow(now, name, key, Some(cursor), wait_ms, conn, out)?;
+                // With none yet it starts where its seat does: of a shared mailbox
+                // that is not the beginning.
+                let cursor = Some(cursor).filter(|cursor| *cursor > 0);
+                let (cursor, polled) = app.follow(now, name, key, cursor, wait_ms, conn, out)?;
                 asked.cursor = Some(cursor);
                 Ok(polled)
             }

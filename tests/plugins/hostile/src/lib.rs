@@ -7,7 +7,7 @@
 //! how many or how large, where that matters.
 //!
 //! Without a request it behaves: an open is accepted under `name` (with
-//! `groups`, `replace` and `linger_ms` as the body says), a message is echoed
+//! `groups`, `replace`, `shared`, `identity` and `linger_ms` as the body says), a message is echoed
 //! as the reply, a publish is delivered. A timer tells that it rang, to its
 //! mailbox or the group `all`.
 
@@ -48,6 +48,9 @@ struct Hello {
     groups: Vec<String>,
     #[serde(default)]
     replace: bool,
+    #[serde(default)]
+    shared: bool,
+    identity: Option<String>,
     linger_ms: Option<u64>,
 }
 
@@ -118,6 +121,8 @@ impl Plugin for Hostile {
         let mut accept =
             Accept::named(&name).state(State { seen: 0, migrated: false, unreadable: false });
         accept.replace = hello.replace;
+        accept.shared = hello.shared;
+        accept.identity = hello.identity;
         accept.linger_ms = hello.linger_ms;
         accept.groups = hello.groups;
         accept.actions = self.obey(cx, Event::Open, Some(&name))?;
