@@ -138,9 +138,10 @@ pub struct HttpConfig {
     /// 413. Default 1000.
     #[serde(deserialize_with = "positive")]
     pub max_batch_items: usize,
-    /// How many Bayeux clients of one browser (as its cookie says) may wait at a
-    /// time; a browser has few connections for them, so others are asked to
-    /// poll. Default 1.
+    /// How many reads of one browser (as its cookie says) are held at a time over
+    /// HTTP/1.1, by which it has six connections for everything; others are
+    /// answered at once and asked to come again in two seconds. Connects of
+    /// Bayeux are counted apart. Default 4.
     pub max_reads_per_browser: usize,
     /// How long a client may be gone without a trace (no answer from its
     /// system to what it is sent, or to a question after half of that time)
@@ -174,7 +175,7 @@ impl Default for HttpConfig {
             trusted_proxies: Vec::new(),
             max_batch_items: 1000,
             peer_timeout_s: 60,
-            max_reads_per_browser: 1,
+            max_reads_per_browser: 4,
             keep_alive_s: 15,
             shutdown_grace_s: 10,
         }

@@ -31,6 +31,9 @@ pub struct Ask<'a> {
     /// Of a stream that comes again.
     pub last_event_id: Option<&'a str>,
     pub origin: Option<&'a str>,
+    /// Its cookies, if it came by HTTP/1.1. Over HTTP/2 a browser has as many
+    /// requests as it likes on one connection, so nobody asks which it is.
+    pub cookies: Option<&'a str>,
     /// It has an `Access-Control-Request-Method`.
     pub is_preflight: bool,
     /// Its `Access-Control-Request-Headers`.

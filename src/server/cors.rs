@@ -1,6 +1,6 @@
 //! Which pages of other origins may use the gateway.
 
-use super::{ask::Ask, reply::Reply, routes};
+use super::{ask::Ask, reply::Reply};
 use crate::config::CorsConfig;
 
 /// How long a browser remembers what it was allowed, in seconds; Chrome's most.
@@ -28,23 +28,25 @@ pub(super) fn headers(
     grant: Grant,
 ) -> impl Iterator<Item = (&'static str, &str)> {
     let origin = config.origins.get(usize::from(grant.0)).map_or("", String::as_str);
-    // A cache must not give one origin's answer to another.
-    let vary = (origin != "*").then_some(("vary", "origin"));
+    // A cache must not give one origin's answer to another; and only an origin
+    // that is named sends its cookies, by which browsers are told apart.
+    let is_named = origin != "*";
+    let named = is_named.then_some([("vary", "origin"), CREDENTIALS]).into_iter().flatten();
     let always =
         [("access-control-allow-origin", origin), ("access-control-expose-headers", "retry-after")];
-    vary.into_iter().chain(always)
+    named.chain(always)
 }
 
 /// Whether a page of this origin may have its cookies sent along, as the clients
-/// of Bayeux ask their browsers to; it would not see the answer otherwise. Not
-/// if just any origin may use the gateway.
+/// of Bayeux ask their browsers to, and native ones may; it would not see the
+/// answer otherwise. Not if just any origin may use the gateway.
 pub(super) fn allows_credentials(config: &CorsConfig, origin: Option<&str>) -> bool {
     let any = config.origins.iter().any(|allowed| allowed == "*");
     !any && grant(config, origin).is_some()
 }
 
 /// The header that says so.
-pub(super) const CREDENTIALS: (&str, &str) = ("access-control-allow-credentials", "true");
+const CREDENTIALS: (&str, &str) = ("access-control-allow-credentials", "true");
 
 /// The answer to a browser that asks before it sends the request itself; none
 /// if this is no such question, or there is no origin that may ask.
@@ -55,7 +57,7 @@ pub(super) fn preflight(config: &CorsConfig, ask: &Ask<'_>) -> Option<Reply> {
     let reply = Reply::empty(204)
         .with("access-control-allow-methods", "GET, POST, DELETE")
         .with("access-control-max-age", MAX_AGE_S);
-    let reply = match routes::is_bayeux(ask.path) && allows_credentials(config, ask.origin) {
+    let reply = match allows_credentials(config, ask.origin) {
         true => reply.with(CREDENTIALS.0, CREDENTIALS.1),
         false => reply,
     };

@@ -2,13 +2,8 @@
 
 use super::full::Site;
 use super::{
-    clock::Clock,
-    dev::DevSite,
-    front::Front,
-    full::{Browsers, Conns},
-    hosted::HostedApp,
-    metrics::Metrics,
-    readers::Readers,
+    browsers::Browsers, clock::Clock, dev::DevSite, front::Front, full::Conns, hosted::HostedApp,
+    metrics::Metrics, readers::Readers,
 };
 use crate::config::{Config, CorsConfig, HttpConfig};
 use std::{

@@ -190,6 +190,7 @@ mod tests {
                 Reply::empty(418).with("location", "/a\r\nx: y").with("allow", "GET"),
                 grant,
                 "HTTP/1.1 418 I'm a teapot|cache-control: no-store|allow: GET|vary: origin|\
+                 access-control-allow-credentials: true|\
                  access-control-allow-origin: https://a.example|\
                  access-control-expose-headers: retry-after|content-length: 0||",
             ),

@@ -7,6 +7,7 @@
 
 mod admin;
 pub mod ask;
+mod browsers;
 mod clock;
 mod compress;
 mod cors;

@@ -6,6 +6,7 @@
 
 use super::{
     ask::Ask,
+    browsers::{self, Counted},
     errors,
     gateway::Gateway,
     hosted::{HostedApp, random_key},
@@ -91,8 +92,9 @@ pub enum Outcome {
     Reply(Reply),
     /// Of a read.
     Answer(Answer),
-    /// A read is held by this mailbox; the answer comes for its connection.
-    Held(MailboxId),
+    /// A read is held by this mailbox; the answer comes for its connection. It
+    /// may count among those of a browser for as long.
+    Held(MailboxId, Option<Counted>),
 }
 
 impl Outcome {
@@ -282,16 +284,21 @@ fn open(
     let body = transport::decode_body(ask.content_type, body)?;
     let headers = (ask.headers)();
     let client = proxies::client(&gateway.http().trusted_proxies, ask.peer, &headers);
+    let cookie = browsers::welcome(&headers, gateway.cors(), ask.origin);
     let open = OpenRequest { body, headers, peer: client.to_string() };
     let key = random_key().map_err(|_| errors::no_random())?;
     let opened = app
         .call(|app, now, out| app.open(now, key, &open, out))
         .map_err(|refusal| errors::refusal("", refusal))?;
     let key = transport::encode_key(&key);
-    Ok(Reply::encoded(201, ask.accepted.format(), |format, out| {
+    let reply = Reply::encoded(201, ask.accepted.format(), |format, out| {
         let reply = opened.reply.as_ref();
         transport::opened(format, &opened.mailbox, &key, opened.cursor, reply, out);
-    }))
+    });
+    Ok(match cookie {
+        Some(cookie) => reply.with("set-cookie", cookie),
+        None => reply,
+    })
 }
 
 fn read(
@@ -301,13 +308,24 @@ fn read(
     ask: &Ask<'_>,
     conn: ConnId,
 ) -> Result<Outcome, ErrorBody> {
-    let ReadAsk { key, cursor, wait_ms } = read_ask(app, name, ask)?;
+    let ReadAsk { key, cursor, mut wait_ms } = read_ask(app, name, ask)?;
+    let counted = match wait_ms {
+        0 => Ok(None),
+        _ => browsers::count(gateway, ask, key),
+    };
+    if counted.is_err() {
+        wait_ms = 0;
+    }
     let from = ReadFrom::Cursor(cursor);
     let polled = app
         .call(|app, now, out| app.poll(now, name, key, from, wait_ms, conn, out))
         .map_err(|error| errors::access(name, error))?;
     Ok(match polled {
         Polled::Ready(batch) => Outcome::Answer(Answer::Batch(batch)),
+        Polled::Nothing if counted.is_err() => {
+            let seconds = browsers::RETRY_AFTER_S.to_string();
+            Outcome::Reply(Reply::empty(204).with("retry-after", seconds))
+        }
         Polled::Nothing => Outcome::Answer(Answer::Nothing),
         Polled::Displaced => Outcome::Answer(Answer::Displaced),
         Polled::Held(mailbox) => {
@@ -315,7 +333,7 @@ fn read(
                 // This read may have come after the others were let go.
                 gateway.release_held();
             }
-            Outcome::Held(mailbox)
+            Outcome::Held(mailbox, counted.ok().flatten())
         }
     })
 }

@@ -6,6 +6,7 @@
 
 use super::{
     super::{
+        browsers::Counted,
         clock::COARSE_MS,
         hosted::HostedApp,
         http1::{self, Terms},
@@ -91,6 +92,8 @@ pub(super) struct Held {
     /// What came behind the request: at most a receive buffer, since nothing
     /// more is read while the read is held.
     pub rest: Box<[u8]>,
+    /// It counts among its browser's.
+    pub counted: Option<Counted>,
 }
 
 /// Input that is no whole request yet.
@@ -253,7 +256,9 @@ impl Conn {
                 state.phase = Phase::Answered(Box::new(answer));
                 Next::Nothing
             }
-            Phase::Held(Held { app, wish, rest, .. }) => {
+            Phase::Held(Held { app, wish, rest, counted, .. }) => {
+                // Its client may come again as soon as it has the answer.
+                drop(counted);
                 app.requests().read(&answer);
                 Scratch::with(|scratch| {
                     let Scratch { out, body } = scratch;

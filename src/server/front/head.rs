@@ -51,6 +51,7 @@ struct Known<'b> {
     authorization: First<'b>,
     content_type: First<'b>,
     origin: First<'b>,
+    cookies: First<'b>,
     preflight_method: bool,
     preflight_headers: First<'b>,
     content_length: Option<usize>,
@@ -126,6 +127,7 @@ impl<'b> Known<'b> {
             match name.len() {
                 6 if is("Accept") => first(&mut known.accept),
                 6 if is("Origin") => first(&mut known.origin),
+                6 if is("Cookie") => first(&mut known.cookies),
                 10 if is("Connection") && !value.eq_ignore_ascii_case(b"keep-alive") => {
                     return None;
                 }
@@ -188,6 +190,7 @@ impl Request<'_, '_> {
             content_type: self.known.content_type.flatten(),
             last_event_id: None,
             origin: self.known.origin.flatten(),
+            cookies: self.known.cookies.flatten(),
             is_preflight: self.known.preflight_method,
             preflight_headers: self.known.preflight_headers.flatten(),
             headers,

@@ -28,7 +28,7 @@ const HUNG_UP: Ready = Ready { readable: true, writable: true, hung_up: true };
 fn held(gateway: &Gateway) -> Held {
     let app = gateway.app("lab").expect("it is configured").clone();
     let wish = Wish { format: Format::Json, grant: None, gzip: false };
-    Held { app, mailbox: MailboxId::default(), wish, rest: Box::default() }
+    Held { app, mailbox: MailboxId::default(), wish, rest: Box::default(), counted: None }
 }
 
 fn gateway() -> Arc<Gateway> {

@@ -177,9 +177,9 @@ fn finish(
             route.app.requests().read(&answer);
             Done::Answer(answer, wish())
         }
-        Outcome::Held(mailbox) => {
+        Outcome::Held(mailbox, counted) => {
             let app = route.app.clone();
-            Done::Held(Held { app, mailbox, wish: wish(), rest: Box::default() })
+            Done::Held(Held { app, mailbox, wish: wish(), rest: Box::default(), counted })
         }
     }
 }
@@ -215,7 +215,8 @@ fn answer(gateway: &Gateway, conn: &Conn, done: Done, rest: &[u8]) -> Option<Nex
                     conn.close();
                     Some(Next::End(Some((held.app, held.mailbox, conn.id()))))
                 }
-                Parked::Answered(answer, held) => {
+                Parked::Answered(answer, mut held) => {
+                    held.counted = None;
                     held.app.requests().read(&answer);
                     http1::answer(out, body, &answer, held.wish, terms, close);
                     conn.reply(out, rest, close, now_ms)

@@ -6,12 +6,17 @@
 //! not taken waits in its mailbox, under the mailbox's limits.
 
 use super::{
-    super::{errors, gateway::Gateway, hosted::HostedApp},
+    super::{
+        browsers::{Counted, RETRY_AFTER_S},
+        errors,
+        gateway::Gateway,
+        hosted::HostedApp,
+    },
     held::HeldRead,
 };
 use crate::{
     core::{Answer, Batch, Key, Polled, ReadFrom},
-    transport::ErrorBody,
+    transport::{ErrorBody, StreamFormat},
 };
 use std::{
     sync::Arc,
@@ -21,6 +26,9 @@ use std::{
 /// Least time before a client whose stream broke comes again, and how much more
 /// it may be, in milliseconds.
 const RETRY_MS: u64 = 1000;
+
+/// Most batches of a stream that ends at once: others wait for the next time.
+const MAX_BATCHES_AT_ONCE: usize = 8;
 
 /// A reader that stays.
 pub(super) struct Follower {
@@ -64,8 +72,10 @@ impl Follower {
         name: &str,
         key: Key,
         cursor: Option<u64>,
+        counted: Option<Counted>,
     ) -> Result<Self, ErrorBody> {
         let mut read = HeldRead::new(app.clone());
+        read.counts(counted);
         let keep_alive_ms = gateway.http().keep_alive_s.saturating_mul(1000);
         let (position, polled) = app
             .call(|app, now, out| {
@@ -152,6 +162,37 @@ impl Follower {
             Polled::Nothing => State::Asking,
         })
     }
+}
+
+/// A stream with what waits, which then ends and asks its client to come again
+/// after a while.
+///
+/// # Errors
+/// If the mailbox does not open or the cursor is ahead of it.
+pub(super) fn at_once(
+    app: &Arc<HostedApp>,
+    name: &str,
+    key: Key,
+    cursor: Option<u64>,
+    format: StreamFormat,
+) -> Result<Vec<u8>, ErrorBody> {
+    let read = HeldRead::new(app.clone());
+    let conn = read.conn();
+    let (position, mut polled) = app
+        .call(|app, now, out| app.follow(now, name, key, cursor, 0, conn, out))
+        .map_err(|error| errors::access(name, error))?;
+    let mut out = Vec::new();
+    format.begin(position, RETRY_AFTER_S * 1000, &mut out);
+    for _ in 0..MAX_BATCHES_AT_ONCE {
+        let Polled::Ready(batch) = polled else { break };
+        format.batch(&batch, &mut out);
+        let from = ReadFrom::Position(batch.cursor);
+        // It was there just now; if it is gone, the next time tells.
+        let next = app.call(|app, now, out| app.poll(now, name, key, from, 0, conn, out));
+        let Ok(more) = next else { break };
+        polled = more;
+    }
+    Ok(out)
 }
 
 fn end(why: ErrorBody) -> Poll<Next> {

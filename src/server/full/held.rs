@@ -1,6 +1,6 @@
 //! Reads that tasks wait for: from a connection's number to the task.
 
-use super::super::hosted::HostedApp;
+use super::super::{browsers::Counted, hosted::HostedApp};
 use crate::core::{Answer, ConnId, MailboxId};
 use parking_lot::Mutex;
 use slab::Slab;
@@ -88,6 +88,7 @@ pub(super) struct HeldRead {
     /// None: it is not held yet.
     mailbox: Option<MailboxId>,
     conn: ConnId,
+    counted: Option<Counted>,
 }
 
 impl HeldRead {
@@ -95,7 +96,7 @@ impl HeldRead {
     /// call that starts it returns.
     pub(super) fn new(app: Arc<HostedApp>) -> Self {
         let conn = app.readers.held.add();
-        Self { app, mailbox: None, conn }
+        Self { app, mailbox: None, conn, counted: None }
     }
 
     pub(super) fn app(&self) -> &Arc<HostedApp> {
@@ -109,6 +110,11 @@ impl HeldRead {
     /// It came to be held.
     pub(super) fn held_by(&mut self, mailbox: MailboxId) {
         self.mailbox = Some(mailbox);
+    }
+
+    /// As long as it lives it counts among its browser's.
+    pub(super) fn counts(&mut self, counted: Option<Counted>) {
+        self.counted = counted;
     }
 }
 
@@ -142,6 +148,8 @@ impl Future for HeldRead {
 
 impl Drop for HeldRead {
     fn drop(&mut self) {
+        // Before others can see that the read is gone.
+        self.counted = None;
         if self.app.readers.held.remove(self.conn)
             && let Some(mailbox) = self.mailbox
         {

@@ -14,7 +14,6 @@ mod stream;
 mod streams;
 mod websocket;
 
-pub(super) use bayeux::Browsers;
 pub(super) use conn::Conns;
 pub(super) use held::HeldReads;
 pub(super) use secure::serve_tls;

@@ -4,7 +4,7 @@ use super::{
     super::{
         admin,
         ask::{self, Ask, Plan},
-        compress,
+        browsers, compress,
         cors::{self, Grant},
         gateway::Gateway,
         hosted::HostedApp,
@@ -14,7 +14,7 @@ use super::{
     Site,
     bayeux::{self, Http},
     conn::{Conn, Phase},
-    follow::Follower,
+    follow::{self, Follower},
     held::HeldRead,
     stream::{Answering, Stream},
     streams::BodyRoom,
@@ -124,6 +124,7 @@ fn ask<'a>(
         content_type: text(header::CONTENT_TYPE),
         last_event_id: parts.headers.get("last-event-id").and_then(|id| ask::text(id.as_bytes())),
         origin: text(header::ORIGIN),
+        cookies: text(header::COOKIE).filter(|_| parts.version != Version::HTTP_2),
         is_preflight: parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD),
         preflight_headers: text(header::ACCESS_CONTROL_REQUEST_HEADERS),
         headers,
@@ -252,8 +253,15 @@ async fn stream(
     let ReadAsk { key, cursor, .. } =
         routes::read_ask(app, name, ask).map_err(|error| refuse(&error))?;
     let _turn = app.turn().await;
-    let follower =
-        Follower::start(gateway, app, name, key, cursor).map_err(|error| refuse(&error))?;
+    let Ok(counted) = browsers::count(gateway, ask, key) else {
+        let stream = follow::at_once(app, name, key, cursor, format).map_err(|e| refuse(&e))?;
+        app.requests().stream(format.name(), 200);
+        let retry_after = browsers::RETRY_AFTER_S.to_string();
+        let reply = Reply { body: stream.into(), ..stream_head(format) };
+        return Ok(First::Done(reply.with("retry-after", retry_after)));
+    };
+    let follower = Follower::start(gateway, app, name, key, cursor, counted)
+        .map_err(|error| refuse(&error))?;
     app.requests().stream(format.name(), 200);
     Ok(First::Stream(follower, format))
 }
@@ -285,8 +293,9 @@ fn stream_head(format: StreamFormat) -> Reply {
 async fn run(gateway: &Gateway, route: &Route<'_>, ask: &Ask<'_>, body: &[u8]) -> First {
     let mut read = HeldRead::new(route.app.clone());
     let reply = match routes::run(gateway, route, ask, body, read.conn()).await {
-        Outcome::Held(mailbox) => {
+        Outcome::Held(mailbox, counted) => {
             read.held_by(mailbox);
+            read.counts(counted);
             return First::Held(read);
         }
         Outcome::Answer(answer) => {

@@ -288,7 +288,8 @@ impl Session {
     async fn start(&self) -> Result<(Key, Follower), ErrorBody> {
         let ReadAsk { key, cursor, .. } = self.read.clone()?;
         let _turn = self.app.turn().await;
-        let follower = Follower::start(&self.gateway, &self.app, &self.mailbox, key, cursor)?;
+        // Browsers have other connections for these, so they do not count.
+        let follower = Follower::start(&self.gateway, &self.app, &self.mailbox, key, cursor, None)?;
         Ok((key, follower))
     }
 

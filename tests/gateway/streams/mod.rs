@@ -1,5 +1,6 @@
 //! The ways to read a mailbox besides long-poll, and from one to the other.
 
+mod browsers;
 mod change;
 mod reader;
 mod shared;

@@ -42,6 +42,29 @@ fn a_hundred_polls_on_one_connection_are_answered_by_one_publish() {
     });
 }
 
+/// On one connection there is room for all of a browser's reads.
+#[test]
+fn reads_of_a_browser_are_counted_by_http1_alone() {
+    let world = World::start("http = { max_reads_per_browser = 1 }\n", "");
+    let cookie = [("cookie", "cometbox_browser=b")];
+    runtime().block_on(async {
+        let (client, _connection) = H2::connect(&world).await;
+        let mut reads = Vec::new();
+        for n in 0..3 {
+            let path = client.open(&format!(r#"{{"name":"m{n}"}}"#)).await;
+            reads.push(tokio::spawn(client.request("GET", &path, &cookie, "")));
+        }
+        world.gateway.until_held(3);
+        let [ann, bob] =
+            [client.open(r#"{"name":"ann"}"#).await, client.open(r#"{"name":"bob"}"#).await];
+        let mut first = world.client();
+        first.send("GET", &ann, &cookie, b"");
+        world.gateway.until_held(4);
+        let second = world.client().request("GET", &bob, &cookie, b"");
+        assert_eq!((second.status, second.header("retry-after")), (204, Some("2")));
+    });
+}
+
 #[test]
 fn a_poll_whose_stream_is_reset_is_taken_back_at_once() {
     let world = World::start("", "detach_grace_ms = 1");

@@ -1,6 +1,9 @@
 //! A connect: a read of the client's mailbox.
 
-use super::{super::held::HeldRead, Caller, Waiting, access, browsers::Seat, closed};
+use super::{
+    super::{super::browsers, held::HeldRead},
+    Caller, Waiting, access, closed,
+};
 use crate::{
     core::{AccessError, Answer, CloseCause, Polled, ReadFrom},
     transport::bayeux::{self, Ack, Advice, Fault, Replies, Reply, ReplyExt, Said},
@@ -9,8 +12,8 @@ use serde_json::value::RawValue;
 use std::task::{Context, Poll};
 
 /// How long a client is asked to wait when others of its browser have their
-/// connects held, in milliseconds; CometD's value.
-const MULTIPLE_CLIENTS_MS: u64 = 2000;
+/// connects held, in milliseconds; CometD's value as well.
+const MULTIPLE_CLIENTS_MS: u64 = browsers::RETRY_AFTER_S * 1000;
 
 /// The same when another connect took the place of this one: two that took it
 /// from each other would do so without end. In milliseconds.
@@ -20,7 +23,6 @@ const DISPLACED_MS: u64 = 1000;
 pub(super) struct Connect {
     asked: Asked,
     read: HeldRead,
-    _seat: Option<Seat>,
 }
 
 /// What its answer has to say.
@@ -60,17 +62,18 @@ impl Caller<'_> {
             wait_ms = 0;
         }
         let (name, key) = (connect.client.mailbox.as_str(), connect.client.key);
-        let mut seat = None;
+        let mut counted = None;
         if let Some(browser) = self.browser.filter(|_| wait_ms > 0) {
             let max = self.gateway.http().max_reads_per_browser;
-            seat = self.gateway.browsers().seat(browser, app.app().name(), name, max);
-            if seat.is_none() {
+            counted = self.gateway.browsers().count(browser, key, max).ok();
+            if counted.is_none() {
                 wait_ms = 0;
                 asked.advice.interval = MULTIPLE_CLIENTS_MS;
                 asked.advice.multiple_clients = true;
             }
         }
         let mut read = HeldRead::new(app.clone());
+        read.counts(counted);
         let conn = read.conn();
         let polled = app.call(|app, now, out| match connect.ack {
             None => app.poll(now, name, key, ReadFrom::Handed, wait_ms, conn, out),
@@ -91,7 +94,7 @@ impl Caller<'_> {
             Err(error) => return Err(access(error)),
             Ok(Polled::Held(mailbox)) => {
                 read.held_by(mailbox);
-                waiting.connects.push(Connect { asked, read, _seat: seat });
+                waiting.connects.push(Connect { asked, read });
                 if self.gateway.is_stopping() {
                     // This read may have come after the others were let go.
                     self.gateway.release_held();

@@ -4,17 +4,16 @@
 use super::{
     super::super::{
         ask::{self, Ask},
-        cors,
+        browsers::{self, BAYEUX_COOKIE},
         gateway::Gateway,
-        hosted::{HostedApp, random_key},
+        hosted::HostedApp,
         reply::Reply,
     },
     Caller, Waiting,
-    browsers::{COOKIE, cookie},
     connect::Connect,
 };
 use crate::transport::{
-    self, Code, ErrorBody,
+    Code, ErrorBody,
     bayeux::{Replies, Said, decode_form, decode_messages, is_callback, jsonp},
 };
 use http::{header, request::Parts};
@@ -36,8 +35,6 @@ pub(in super::super) struct Held {
 struct AnswerForm {
     /// The callback; none: JSON alone.
     callback: Option<String>,
-    /// A page of another origin may see it, cookies or not.
-    credentials: bool,
 }
 
 /// Does what a request says. `body` is that of a POST.
@@ -72,16 +69,15 @@ pub(in super::super) async fn answer(
     if callback.as_deref().is_some_and(|name| !is_callback(name)) {
         return Err(bad("jsonp is no name of a function: letters, digits and any of _ $ ."));
     }
-    let credentials = cors::allows_credentials(gateway.cors(), ask.origin);
-    let form = AnswerForm { callback: callback.map(Cow::into_owned), credentials };
+    let form = AnswerForm { callback: callback.map(Cow::into_owned) };
     let max = gateway.http().max_batch_items;
     let mut said: Vec<Said<'_>> = Vec::new();
     for text in &texts {
         said.extend(decode_messages(text, max - said.len())?);
     }
 
-    let browser = parts.headers.get(header::COOKIE).and_then(|value| ask::text(value.as_bytes()));
-    let browser = browser.and_then(cookie);
+    let cookie = |cookies| browsers::cookie(BAYEUX_COOKIE, cookies);
+    let browser = ask.cookies.and_then(cookie);
     let (headers, peer) = (ask.headers, ask.peer);
     let caller = Caller { gateway, app, headers, peer, browser };
     // What came along with a connect is not to wait with it.
@@ -92,13 +88,14 @@ pub(in super::super) async fn answer(
         return Ok(Http::Held(Box::new(Held { connect, form })));
     }
     let mut reply = form.reply(replies);
+    // Also by HTTP/2, for the next time may be by another.
+    let cookies = parts.headers.get(header::COOKIE);
+    let is_known = cookies.and_then(|c| cookie(ask::text(c.as_bytes())?)).is_some();
     let is_handshake = said.iter().any(|said| said.channel == "/meta/handshake");
     if is_handshake
-        && browser.is_none()
-        && let Ok(key) = random_key()
+        && !is_known
+        && let Some(cookie) = browsers::new_cookie(BAYEUX_COOKIE, gateway.cors(), ask.origin)
     {
-        let value = transport::encode_key(&key);
-        let cookie = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Lax", value.as_str());
         reply = reply.with("set-cookie", cookie);
     }
     Ok(Http::Reply(reply))
@@ -121,7 +118,7 @@ impl Held {
 impl AnswerForm {
     fn reply(&self, replies: Replies) -> Reply {
         let json = replies.into_json();
-        let reply = match &self.callback {
+        match &self.callback {
             None => Reply {
                 content_type: Some("application/json"),
                 body: json.into(),
@@ -133,10 +130,6 @@ impl AnswerForm {
                 // Nothing but a script is to be made of what a URL has asked for.
                 ..Reply::empty(200).with("x-content-type-options", "nosniff")
             },
-        };
-        match self.credentials {
-            true => reply.with(cors::CREDENTIALS.0, cors::CREDENTIALS.1),
-            false => reply,
         }
     }
 }

@@ -5,12 +5,10 @@
 //! is a group. So nothing is kept of a client but its mailbox, and a native
 //! client hears it and is heard.
 
-mod browsers;
 mod connect;
 mod http;
 mod socket;
 
-pub(in super::super) use browsers::Browsers;
 pub(super) use http::{Held, Http, answer};
 pub(super) use socket::{Session, accept};
 
