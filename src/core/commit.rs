@@ -221,22 +221,68 @@ impl Core {
                 self.mailboxes[slot].mark = mark;
             }
         }
+        if let [first, others @ ..] = &to.groups[..] {
+            message.channel.get_or_init(|| first.clone());
+            self.put_in_all(first, now, message, mark, &mut report);
+            if !others.is_empty() || !to.mailboxes.is_empty() {
+                self.put_in_others(now, to, message, mark, &mut report);
+            }
+            return report;
+        }
         for name in &to.mailboxes {
             match self.mailboxes.find(name.as_str()) {
                 Some(slot) => self.put_in(slot, now, message, mark, &mut report),
                 None => report.missing.push(name.clone()),
             }
         }
-        if let Some(first) = to.groups.first() {
-            message.channel.get_or_init(|| first.clone());
-        }
-        for name in &to.groups {
-            self.put_in_group(name.as_str(), now, message, mark, &mut report);
-            if self.patterns > 0 {
-                self.put_in_matching(name.as_str(), now, message, mark, &mut report);
+        report
+    }
+
+    /// What was sent to the first of these groups goes to the others, and to
+    /// mailboxes by name: a message for each, for a reader is told a channel
+    /// that it is in.
+    #[cold]
+    #[inline(never)] // as below
+    fn put_in_others(
+        &mut self,
+        now: Millis,
+        to: &Address,
+        message: &Message,
+        mark: u64,
+        report: &mut SendReport,
+    ) {
+        for name in &to.groups[1..] {
+            if self.patterns > 0 || self.groups.find(name.as_str()).is_some() {
+                self.put_in_all(name, now, &message.by(Some(name)), mark, report);
             }
         }
-        report
+        let mut by_name = None;
+        for name in &to.mailboxes {
+            match self.mailboxes.find(name.as_str()) {
+                Some(slot) if self.mailboxes[slot].mark == mark => {}
+                Some(slot) => {
+                    let message = by_name.get_or_insert_with(|| message.by(None));
+                    self.put_in(slot, now, message, mark, report);
+                }
+                None => report.missing.push(name.clone()),
+            }
+        }
+    }
+
+    /// To a group, and to the patterns that match it.
+    #[inline]
+    fn put_in_all(
+        &mut self,
+        name: &Name,
+        now: Millis,
+        message: &Arc<Message>,
+        mark: u64,
+        report: &mut SendReport,
+    ) {
+        self.put_in_group(name.as_str(), now, message, mark, report);
+        if self.patterns > 0 {
+            self.put_in_matching(name.as_str(), now, message, mark, report);
+        }
     }
 
     #[cold]

@@ -70,7 +70,7 @@ impl Name {
     /// `**`. Segments are separated by slashes.
     #[must_use]
     pub fn is_pattern(&self) -> bool {
-        matches!(self.0.rsplit('/').next(), Some("*" | "**"))
+        self.0.ends_with('*') && matches!(self.0.rsplit('/').next(), Some("*" | "**"))
     }
 }
 

@@ -44,8 +44,8 @@ pub struct Message {
     pub encoded_json: OnceLock<Bytes>,
     /// The same for MessagePack.
     pub encoded_msgpack: OnceLock<Bytes>,
-    /// The first of the groups that it was sent to, set when it is sent. None:
-    /// it was sent to mailboxes by name, or came with their opening.
+    /// The group that it was sent to, set when it is sent. None: it was sent to
+    /// mailboxes by name, or came with their opening.
     pub channel: OnceLock<Name>,
 }
 
@@ -62,6 +62,19 @@ impl Message {
         })
     }
 
+    /// The same for those that it reaches another way: by this group, or (none)
+    /// by their names. The payload's bytes are shared.
+    pub(super) fn by(&self, channel: Option<&Name>) -> Arc<Self> {
+        Arc::new(Self {
+            payload: self.payload.clone(),
+            ttl_ms: self.ttl_ms,
+            collapse: self.collapse.clone(),
+            encoded_json: OnceLock::new(),
+            encoded_msgpack: OnceLock::new(),
+            channel: channel.map_or_else(OnceLock::new, |name| OnceLock::from(name.clone())),
+        })
+    }
+
     /// What it counts against a mailbox's limit, in bytes.
     #[must_use]
     pub fn len_bytes(&self) -> usize {
@@ -74,7 +87,8 @@ impl Message {
 }
 
 /// Who gets a message: these mailboxes and all members of these groups, each
-/// once, but none of `except`.
+/// once, but none of `except`. Whoever is a member of several gets it by the
+/// first of them, a mailbox that is named and a member by the group.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Address {
     pub mailboxes: Vec<Name>,

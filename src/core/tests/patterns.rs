@@ -18,6 +18,7 @@ fn what_is_sent_to_a_group_reaches_the_patterns_that_match_it_once() {
         ("chat/lobby/vip", &[], &["ann", "cy", "dan"]),
         ("chat", &[], &["ann", "dan"]),
         ("chatter/lobby", &[], &["ann", "dan"]),
+        ("service/echo", &[], &[]),
     ] {
         let mut world = World::new(&["ann", "bob", "cy", "dan"]);
         world.act(vec![
@@ -50,16 +51,34 @@ fn patterns_are_counted_while_they_have_members() {
 }
 
 #[test]
-fn a_message_knows_the_first_group_it_was_sent_to() {
-    let mut world = World::new(&["ann"]);
-    for (case, to, channel) in [
-        ("one", to(&[], &["all"], &[]), Some("all")),
-        ("several", to(&["ann"], &["nobody/there", "all"], &[]), Some("nobody/there")),
-        ("by name", to(&["ann"], &[], &[]), None),
+fn a_reader_is_told_a_group_that_it_is_in() {
+    for (case, to, expected) in [
+        ("one", to(&[], &["all"], &[]), [Some("all"); 4]),
+        ("several", to(&[], &["a/x", "b", "all"], &[]), ["a/x", "b", "a/x", "all"].map(Some)),
+        ("the other way", to(&[], &["b", "a/x"], &["ann"]), [None, Some("b"), Some("a/x"), None]),
+        ("nobody there", to(&[], &["c", "b"], &[]), [None, Some("b"), None, None]),
+        ("by name", to(&["ann", "dan"], &[], &[]), [Some("-"), None, None, Some("-")]),
+        (
+            "by name and group",
+            to(&["ann", "bob", "nobody"], &["c/d", "a/x"], &[]),
+            [Some("a/x"), Some("-"), Some("a/x"), None],
+        ),
     ] {
-        let message = text(case);
-        world.send(to, message.clone());
-        assert_eq!(message.channel.get().map(Name::as_str), channel, "{case}");
+        let mut world = World::new(&["ann", "bob", "cy", "dan"]);
+        world.act(vec![join("ann", "a/x"), join("bob", "b"), join("cy", "a/*"), join("cy", "a/x")]);
+        let (report, _) = world.send(to, text("hi"));
+        assert_eq!(report.queued, expected.iter().flatten().count(), "{case}");
+        for (mailbox, expected) in ["ann", "bob", "cy", "dan"].into_iter().zip(expected) {
+            let polled = world.poll(mailbox, 0, 0).0.expect("the key is right");
+            let channel = match &polled {
+                Polled::Ready(Batch { messages, .. }) => {
+                    assert_eq!(messages.len(), 1, "{case}: {mailbox}");
+                    Some(messages[0].message.channel.get().map_or("-", Name::as_str))
+                }
+                _ => None,
+            };
+            assert_eq!(channel, expected, "{case}: {mailbox}");
+        }
     }
 }
 

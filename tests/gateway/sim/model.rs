@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 pub struct Entry {
     pub seq: u64,
     pub text: String,
+    /// The group that it came by; none: by name, or with the opening.
+    pub channel: Option<String>,
     pub expires_at: u64,
     pub collapse: Option<String>,
 }
@@ -71,8 +73,8 @@ pub struct ModelBox {
     last: u64,
 }
 
-/// cursor, lost, messages
-pub type Taken = (u64, u64, Vec<(u64, String)>);
+/// cursor, lost, messages with their channel
+pub type Taken = (u64, u64, Vec<(u64, String, Option<String>)>);
 
 impl ModelBox {
     pub fn new(max_messages: usize, reject: bool, linger_ms: u64, shared: bool) -> Self {
@@ -142,7 +144,7 @@ impl ModelBox {
     }
 
     /// Whether it took the message, and how many went for it.
-    pub fn push(&mut self, now: u64, sent: &Sent) -> (bool, usize) {
+    pub fn push(&mut self, now: u64, sent: &Sent, channel: Option<&str>) -> (bool, usize) {
         self.queue.retain(|e| e.expires_at > now);
         let expires_at = sent.ttl_ms.map_or(u64::MAX, |ttl| now + ttl);
         let handed = self.handed();
@@ -152,6 +154,7 @@ impl ModelBox {
             .find(|e| e.seq > handed && sent.collapse.is_some() && e.collapse == sent.collapse)
         {
             old.text.clone_from(&sent.text);
+            old.channel = channel.map(str::to_owned);
             old.expires_at = expires_at;
             return (true, 0);
         }
@@ -168,6 +171,7 @@ impl ModelBox {
         self.queue.push(Entry {
             seq: self.last,
             text: sent.text.clone(),
+            channel: channel.map(str::to_owned),
             expires_at,
             collapse: sent.collapse.clone(),
         });
@@ -194,7 +198,7 @@ impl ModelBox {
             .iter()
             .filter(|e| e.seq > cursor)
             .take(max_batch)
-            .map(|e| (e.seq, e.text.clone()))
+            .map(|e| (e.seq, e.text.clone(), e.channel.clone()))
             .collect();
         let more = self.queue.iter().filter(|e| e.seq > cursor).nth(messages.len());
         let up_to = more.map_or(self.last, |e| e.seq - 1);

@@ -8,8 +8,8 @@ use super::{
 use cometbox::{
     app::{Answers, App, AppLimits, Now, Refusal},
     core::{
-        Address, Batch, ConnId, CoreLimits, FullPolicy, Key, MAX_SEATS, MailboxLimits, Message,
-        PluginName,
+        Address, Batch, ConnId, CoreLimits, Delivery, FullPolicy, Key, MAX_SEATS, MailboxLimits,
+        Message, PluginName,
     },
     plugin::{OpenRequest, PluginLimits},
 };
@@ -223,7 +223,7 @@ impl World {
                 let reject = policy == "reject";
                 let mut mailbox = ModelBox::new(messages, reject, linger_ms, shared);
                 for text in first {
-                    mailbox.push(self.now, &Sent { text, ttl_ms: None, collapse: None });
+                    mailbox.push(self.now, &Sent { text, ttl_ms: None, collapse: None }, None);
                 }
                 self.boxes.insert(who.to_owned(), mailbox);
             }
@@ -335,7 +335,8 @@ impl World {
         let mut some = |from: &[&'static str]| -> Vec<&'static str> {
             from.iter().copied().filter(|_| self.rng.u32(0..3) == 0).collect()
         };
-        let (to, groups, except) = (some(&NAMES), some(&GROUPS), some(&NAMES));
+        let (to, mut groups, except) = (some(&NAMES), some(&GROUPS), some(&NAMES));
+        self.rng.shuffle(&mut groups);
         let sent = Sent {
             text: self.text(),
             ttl_ms: (self.rng.u32(0..4) == 0).then(|| self.rng.u64(0..1_000)),
@@ -372,10 +373,10 @@ impl World {
     ) -> (usize, usize, usize) {
         let (mut queued, mut full, mut dropped) = (0, 0, 0);
         for (who, mailbox) in &mut self.boxes {
-            let addressed = to.contains(&who.as_str())
-                || groups.iter().any(|group| mailbox.groups.contains(*group));
+            let channel = groups.iter().copied().find(|group| mailbox.groups.contains(*group));
+            let addressed = channel.is_some() || to.contains(&who.as_str());
             if addressed && !except.contains(&who.as_str()) {
-                let (took, went) = mailbox.push(self.now, sent);
+                let (took, went) = mailbox.push(self.now, sent, channel);
                 queued += usize::from(took);
                 full += usize::from(!took);
                 dropped += went;
@@ -451,9 +452,9 @@ fn max_mailbox() -> MailboxLimits {
 }
 
 pub(super) fn show(batch: &Batch) -> Taken {
-    let messages = batch.messages.iter();
-    let messages = messages.map(|d| (d.seq, text(&d.message.payload).to_owned())).collect();
-    (batch.cursor, batch.lost, messages)
+    let channel = |message: &Message| message.channel.get().map(ToString::to_string);
+    let message = |d: &Delivery| (d.seq, text(&d.message.payload).to_owned(), channel(&d.message));
+    (batch.cursor, batch.lost, batch.messages.iter().map(message).collect())
 }
 
 fn kind(result: Result<(), &Refusal>) -> &'static str {
