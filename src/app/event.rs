@@ -152,8 +152,7 @@ impl App {
                 add_actions(&mut commit.actions, outcome, plugin.name());
             }
             if !may_join {
-                let reason = "the plugins of this app let nobody subscribe".to_owned();
-                return Err(Refusal::Rejected { status: 403, reason });
+                return Err(no_subscriptions());
             }
             commit.session = Some(session);
             Ok(Plan { commit, rest: () })
@@ -161,7 +160,8 @@ impl App {
         Ok(())
     }
 
-    /// Of a client, who is always let go; so no plugin is asked.
+    /// Of a client, who is let go where clients may choose; so no plugin is
+    /// asked. Where they may not, a plugin has put it where it is.
     pub(super) fn run_unsubscribe(
         &self,
         now: Now,
@@ -170,8 +170,11 @@ impl App {
         groups: &[Name],
         fx: &mut Effects,
     ) -> Result<(), Refusal> {
-        self.run(now, fx, |_, _| {
+        self.run(now, fx, |serving, _| {
             let session = self.core().session(now.mono, name, key)?;
+            if !groups.is_empty() && !serving.chain.iter().any(|plugin| plugin.wants().subscribe) {
+                return Err(no_subscriptions());
+            }
             let leave = |group: &Name| Action::Leave {
                 mailbox: session.name.clone(),
                 group: group.clone(),
@@ -369,6 +372,11 @@ impl App {
             }
         }
     }
+}
+
+fn no_subscriptions() -> Refusal {
+    let reason = "the plugins of this app let nobody subscribe".to_owned();
+    Refusal::Rejected { status: 403, reason }
 }
 
 fn view<'a>(session: &'a Session, plugin: &PluginName) -> SessionView<'a> {

@@ -260,7 +260,7 @@ impl App {
     /// A client leaves these groups; where it is in none of them, that is fine.
     ///
     /// # Errors
-    /// If the mailbox does not open.
+    /// If the mailbox does not open, or no plugin wants to hear of subscriptions.
     pub fn unsubscribe(
         &self,
         now: Now,
