@@ -20,7 +20,8 @@ pub(super) const DIRECT: &str = "/service/mailbox";
 
 /// Whether a group's name reads, with a slash in front, as one of the protocol's
 /// own channels.
-pub(super) fn is_meta(group: &str) -> bool {
+#[must_use]
+pub fn is_meta(group: &str) -> bool {
     group.split('/').next() == Some("meta")
 }
 

@@ -22,6 +22,9 @@ const MAX_CALLBACK_BYTES: usize = 64;
 /// The callback if none is named.
 const CALLBACK: &str = "jsonpcallback";
 
+/// The channel of a handshake.
+pub(super) const HANDSHAKE: &str = "/meta/handshake";
+
 /// A message of a client.
 #[derive(Debug)]
 pub struct Said<'a> {
@@ -32,6 +35,14 @@ pub struct Said<'a> {
     /// The same; echoed as well.
     pub subscription: Option<&'a RawValue>,
     pub what: Result<What, Fault>,
+}
+
+impl Said<'_> {
+    /// Whether it is a handshake, right or wrong.
+    #[must_use]
+    pub fn is_handshake(&self) -> bool {
+        self.channel == HANDSHAKE
+    }
 }
 
 /// What a message says.
@@ -59,7 +70,8 @@ pub struct Handshake {
 #[derive(Debug)]
 pub struct Connect {
     pub client: ClientId,
-    /// What it has received, if it acknowledges.
+    /// What it has received, if it acknowledges and has said so; none: what it
+    /// said before.
     pub ack: Option<u64>,
     /// How long it wants to wait at the most, in milliseconds.
     pub timeout_ms: Option<u64>,
@@ -145,10 +157,7 @@ impl<'de> de::Visitor<'de> for Messages<'_> {
 fn decode(raw: &RawValue) -> Said<'_> {
     let written = match serde_json::from_str::<Written<'_>>(raw.get()) {
         Ok(written) => written,
-        Err(error) => {
-            let what = Err(Fault::new(400, format!("no Bayeux message: {error}")));
-            return Said { id: None, channel: String::new(), subscription: None, what };
-        }
+        Err(error) => return misunderstood(raw, &error),
     };
     Said {
         id: written.id.filter(|id| is_id(id.get())),
@@ -158,6 +167,30 @@ fn decode(raw: &RawValue) -> Said<'_> {
     }
 }
 
+/// A message with something wrong in it, as far as its client wants to know
+/// which one it is.
+fn misunderstood<'a>(raw: &'a RawValue, error: &serde_json::Error) -> Said<'a> {
+    #[derive(Deserialize, Default)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        channel: Option<&'a RawValue>,
+        #[serde(borrow)]
+        id: Option<&'a RawValue>,
+        #[serde(borrow)]
+        subscription: Option<&'a RawValue>,
+    }
+    let Named { channel, id, subscription } = serde_json::from_str(raw.get()).unwrap_or_default();
+    let channel: Option<String> = channel.and_then(|text| serde_json::from_str(text.get()).ok());
+    let channel = channel.unwrap_or_default();
+    let fault = Fault::new(400, format!("no Bayeux message: {error}"));
+    let fault = match &*channel {
+        // It would say the same again.
+        HANDSHAKE => fault.then(Reconnect::None),
+        _ => fault,
+    };
+    Said { id: id.filter(|id| is_id(id.get())), channel, subscription, what: Err(fault) }
+}
+
 /// A string, as the specification has it, or a number.
 fn is_id(written: &str) -> bool {
     written.len() <= MAX_ID_BYTES && !written.starts_with(['{', '[', 't', 'f', 'n'])
@@ -165,7 +198,7 @@ fn is_id(written: &str) -> bool {
 
 fn what(written: Written<'_>) -> Result<What, Fault> {
     let channel = written.channel.as_deref();
-    if channel == Some("/meta/handshake") {
+    if channel == Some(HANDSHAKE) {
         return handshake(written).map(What::Handshake);
     }
     // First of all: who does not know that its session is gone has to be told,
@@ -180,7 +213,9 @@ fn what(written: Written<'_>) -> Result<What, Fault> {
             {
                 return Err(Fault::new(400, "there is no such connection type").about(&kind));
             }
-            let ack = written.ext.and_then(acknowledged);
+            // Who did not say in its handshake that it would is not held to it.
+            let ext = written.ext.filter(|_| client.acknowledges);
+            let ack = ext.map_or(Ok(None), acknowledged)?;
             let timeout_ms = written.advice.and_then(timeout_ms);
             Ok(What::Connect(Connect { client, ack, timeout_ms }))
         }
@@ -246,16 +281,20 @@ fn wants_ack(ext: &RawValue) -> bool {
 }
 
 /// The number of the last batch; clients that have none yet may say -1.
-fn acknowledged(ext: &RawValue) -> Option<u64> {
+fn acknowledged(ext: &RawValue) -> Result<Option<u64>, Fault> {
     #[derive(Deserialize)]
     struct Object {
         batch: Number,
     }
-    let ack = ack(ext)?.get();
-    let number: Number = serde_json::from_str(ack)
+    let Some(ack) = ack(ext).map(RawValue::get) else { return Ok(None) };
+    let number: Option<Number> = serde_json::from_str(ack)
         .or_else(|_| serde_json::from_str(ack).map(|Object { batch }| batch))
-        .ok()?;
-    whole(&number)
+        .ok();
+    match number.as_ref().and_then(whole) {
+        Some(ack) => Ok(Some(ack)),
+        // To take it for none would be to send again what was received.
+        None => Err(Fault::new(400, "ext.ack is the number that came with the last messages")),
+    }
 }
 
 fn timeout_ms(advice: &RawValue) -> Option<u64> {

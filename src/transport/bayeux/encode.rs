@@ -13,11 +13,15 @@ const VEC: &str = "writing into a Vec does not fail";
 
 /// The array of messages that an answer is.
 #[derive(Debug)]
-pub struct Replies(Vec<u8>);
+pub struct Replies {
+    json: Vec<u8>,
+    delivered_bytes: usize,
+    replied_bytes: usize,
+}
 
 impl Default for Replies {
     fn default() -> Self {
-        Self(vec![b'['])
+        Self { json: vec![b'['], delivered_bytes: 0, replied_bytes: 0 }
     }
 }
 
@@ -166,57 +170,73 @@ impl<'a> Reply<'a> {
 impl Replies {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.len() == 1
+        self.json.len() == 1
+    }
+
+    /// What the messages of mailboxes in it take, in bytes as they are written.
+    #[must_use]
+    pub fn delivered_bytes(&self) -> usize {
+        self.delivered_bytes
+    }
+
+    /// The same of what plugins said to what was published.
+    #[must_use]
+    pub fn replied_bytes(&self) -> usize {
+        self.replied_bytes
     }
 
     fn next(&mut self) {
         if !self.is_empty() {
-            self.0.push(b',');
+            self.json.push(b',');
         }
     }
 
     pub fn push(&mut self, reply: &Reply<'_>) {
         self.next();
-        serde_json::to_writer(&mut self.0, reply).expect(VEC);
+        serde_json::to_writer(&mut self.json, reply).expect(VEC);
     }
 
     /// Messages on their way out.
     pub fn deliver(&mut self, batch: &Batch) {
+        let before = self.json.len();
         for delivery in &batch.messages {
             let group = delivery.message.channel.get().filter(|g| !channel::is_meta(g.as_str()));
             self.begin(group.map(|group| group.as_str()));
-            Encoder::new(Format::Json, &mut self.0).message(&delivery.message);
-            self.0.push(b'}');
+            Encoder::new(Format::Json, &mut self.json).message(&delivery.message);
+            self.json.push(b'}');
         }
+        self.delivered_bytes += self.json.len() - before;
     }
 
     /// The plugins' reply to what was published: a message on its channel, with
     /// its id.
     pub fn replied(&mut self, group: &str, id: Option<&RawValue>, reply: &Payload) {
+        let before = self.json.len();
         self.begin(Some(group));
-        Encoder::new(Format::Json, &mut self.0).payload(reply);
+        Encoder::new(Format::Json, &mut self.json).payload(reply);
         if let Some(id) = id {
-            self.0.extend_from_slice(b",\"id\":");
-            self.0.extend_from_slice(id.get().as_bytes());
+            self.json.extend_from_slice(b",\"id\":");
+            self.json.extend_from_slice(id.get().as_bytes());
         }
-        self.0.push(b'}');
+        self.json.push(b'}');
+        self.replied_bytes += self.json.len() - before;
     }
 
     /// `{"channel":…,"data":`
     fn begin(&mut self, group: Option<&str>) {
         self.next();
-        self.0.extend_from_slice(b"{\"channel\":");
+        self.json.extend_from_slice(b"{\"channel\":");
         let channel = group.map(|group| format!("/{group}"));
         let channel = channel.as_deref().unwrap_or(channel::DIRECT);
-        serde_json::to_writer(&mut self.0, channel).expect(VEC);
-        self.0.extend_from_slice(b",\"data\":");
+        serde_json::to_writer(&mut self.json, channel).expect(VEC);
+        self.json.extend_from_slice(b",\"data\":");
     }
 
     /// The array.
     #[must_use]
     pub fn into_json(mut self) -> Vec<u8> {
-        self.0.push(b']');
-        self.0
+        self.json.push(b']');
+        self.json
     }
 }
 

@@ -11,6 +11,7 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
+pub use channel::is_meta;
 pub use client::{ClientId, decode_client, encode_client};
 pub use decode::{Connect, Form, Handshake, Said, What, decode_form, decode_messages, is_callback};
 pub use encode::{Ack, Advice, Reconnect, Replies, Reply, ReplyExt, jsonp};

@@ -7,8 +7,14 @@ use crate::{
 };
 use serde_json::{Value, json};
 
+/// One that acknowledges.
 fn client() -> String {
-    encode_client(&Key([7; 16]), &Name::parse("ann").expect("a name"))
+    encode_client(&Key([7; 16]), &Name::parse("ann").expect("a name"), true)
+}
+
+/// One that does not.
+fn plain_client() -> String {
+    encode_client(&Key([7; 16]), &Name::parse("ann").expect("a name"), false)
 }
 
 /// What a message comes to, in short.
@@ -93,9 +99,11 @@ fn messages_are_understood_or_refused() {
             said("/meta/connect", json!({"ext": {"ack": {"batch": 3}}})),
             "connect Some(3) None",
         ),
+        ("ack of no number", said("/meta/connect", json!({"ext": {"ack": "3"}})), "400: None"),
+        ("ack of null", said("/meta/connect", json!({"ext": {"ack": null}})), "connect None None"),
         (
-            "ack of no number",
-            said("/meta/connect", json!({"ext": {"ack": "3"}})),
+            "ack of who does not",
+            said("/meta/connect", json!({"clientId": plain_client(), "ext": {"ack": "3"}})),
             "connect None None",
         ),
         (
@@ -107,7 +115,12 @@ fn messages_are_understood_or_refused() {
         ("no client", json!({"channel": "/meta/connect"}), "402: Some(Handshake)"),
         ("nothing", json!({}), "402: Some(Handshake)"),
         ("odd client", json!({"channel": "/a", "clientId": "!"}), "402: Some(Handshake)"),
-        ("short client", json!({"channel": "/a", "clientId": "aGk"}), "402: Some(Handshake)"),
+        ("short client", json!({"channel": "/a", "clientId": "aaGk"}), "402: Some(Handshake)"),
+        (
+            "a client of another kind",
+            json!({"channel": "/a", "clientId": client().replacen('a', "b", 1)}),
+            "402: Some(Handshake)",
+        ),
         ("no channel", json!({"clientId": client()}), "400: None"),
         ("one channel", subscribe(json!("/a/b")), "subscribe [\"a/b\"]"),
         (
@@ -149,6 +162,7 @@ fn messages_are_understood_or_refused() {
         ),
         ("too long", said(&format!("{longest}x"), json!({})), &format!("400:{longest}x None")),
         ("odd data type of a field", json!({"channel": 5}), "400: None"),
+        ("odd handshake", json!({"channel": "/meta/handshake", "version": 1}), "400: Some(None)"),
     ] {
         assert_eq!(understood(&message), expected, "{case}");
     }
@@ -171,22 +185,27 @@ fn a_text_is_an_array_or_one_object() {
 #[test]
 fn client_ids_say_mailbox_and_key() {
     for name in ["a", "m-0123456789abcdef", "ä/ö", &"x".repeat(128)] {
-        let (key, mailbox) = (Key([9; 16]), Name::parse(name).expect("a name"));
-        let text = encode_client(&key, &mailbox);
-        assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
-        assert_eq!(decode_client(&text), Some(ClientId { key, mailbox }), "{name}");
+        for acknowledges in [true, false] {
+            let (key, mailbox) = (Key([9; 16]), Name::parse(name).expect("a name"));
+            let text = encode_client(&key, &mailbox, acknowledges);
+            assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
+            let expected = ClientId { key, mailbox, acknowledges };
+            assert_eq!(decode_client(&text), Some(expected), "{name}");
+        }
     }
     let (key, too_long) = ([9; 16].to_vec(), "x".repeat(129).into_bytes());
     let encode = |bytes: Vec<u8>| {
-        base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes)
+        let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        format!("n{}", base64::Engine::encode(&engine, bytes))
     };
     for (case, text) in [
         ("no name", encode(key.clone())),
         ("less than a key", encode(vec![1; 15])),
         ("a name that is too long", encode([key.clone(), too_long].concat())),
         ("no UTF-8", encode([key.clone(), vec![0xff]].concat())),
+        ("no letter in front", encode([key.clone(), b"x".to_vec()].concat()).split_off(1)),
         ("a control character", encode([key, vec![b'\n']].concat())),
-        ("much", "A".repeat(1 << 20)),
+        ("much", "n".repeat(1 << 20)),
         ("nothing", String::new()),
     ] {
         assert_eq!(decode_client(&text), None, "{case}");
@@ -200,6 +219,7 @@ fn replies_say_what_they_have_to() {
         {"channel": "/meta/connect", "id": 2},
         {"channel": "/x", "id": {"no": "id"}, "clientId": client()},
         {"channel": 5, "id": "3"},
+        {"channel": "/meta/subscribe", "id": 4, "clientId": 5, "subscription": "/a"},
     ])
     .to_string();
     let said = decode_messages(&text, 10).expect("an array");
@@ -219,8 +239,10 @@ fn replies_say_what_they_have_to() {
     replies.push(&Reply { ext, advice: Some(advice), ..Reply::default() });
     replies.replied("service/x", said[0].id, &reply);
     let written: Value = serde_json::from_slice(&replies.into_json()).expect("JSON");
-    let malformed = written[3]["error"].as_str().expect("a text").to_owned();
-    assert!(malformed.starts_with("400::no Bayeux message - invalid type"), "{malformed}");
+    let malformed = [3, 4].map(|place| written[place]["error"].as_str().expect("a text"));
+    for error in malformed {
+        assert!(error.starts_with("400::no Bayeux message - invalid type"), "{error}");
+    }
     assert_eq!(
         written,
         json!([
@@ -228,7 +250,9 @@ fn replies_say_what_they_have_to() {
             {"channel": "/meta/connect", "successful": false, "id": 2,
              "error": "402::unknown client", "advice": {"reconnect": "handshake", "interval": 0}},
             {"channel": "/x", "successful": true},
-            {"successful": false, "error": malformed},
+            {"successful": false, "error": malformed[0], "id": "3"},
+            {"channel": "/meta/subscribe", "successful": false, "error": malformed[1], "id": 4,
+             "subscription": "/a"},
             {"successful": false, "advice": {"reconnect": "retry", "interval": 0, "timeout": 9,
              "multiple-clients": true}, "ext": {"ack": 5, "lost": 2, "reason": "x",
              "reply": {"base64": "AQI="}}},

@@ -25,7 +25,7 @@ fn at_once(client: &Bayeux, ext: &Value) -> Value {
 #[test]
 fn with_acknowledgements_nothing_goes_before_it_is_acknowledged() {
     let gateway = start("", "");
-    let mut ann = Bayeux::join(&gateway);
+    let mut ann = Bayeux::acknowledging(&gateway);
     ann.subscribe("/a");
     for n in 1..=3 {
         publish(&gateway, "a", &json!(n));
@@ -35,15 +35,39 @@ fn with_acknowledgements_nothing_goes_before_it_is_acknowledged() {
         (json!(0), vec![json!(1), json!(2), json!(3)], 3, 3),
         (json!(-1), vec![json!(1), json!(2), json!(3)], 3, 3),
         (json!(1), vec![json!(2), json!(3)], 3, 2),
+        // None: nothing new was received, by whatever it connects now.
+        (json!(null), vec![json!(2), json!(3)], 3, 2),
         (json!({"batch": 3}), vec![], 3, 0),
     ] {
         let (data, connect) = messages(&ann.say(&at_once(&ann, &json!({"ack": ack}))));
         assert_eq!((data, &connect["ext"]), (expected, &json!({"ack": up_to})), "after {ack}");
         assert_eq!(gateway.metric(QUEUED), queued, "after {ack}");
     }
-    // A number that was never given: the client is to start anew.
-    let replies = ann.say(&at_once(&ann, &json!({"ack": 9})));
-    assert_eq!(replies[0]["advice"]["reconnect"], "handshake");
+}
+
+#[test]
+fn what_cannot_be_acknowledged_is_said_and_confirms_nothing() {
+    let gateway = start("", "");
+    let mut ann = Bayeux::acknowledging(&gateway);
+    ann.subscribe("/a");
+    publish(&gateway, "a", &json!(1));
+    for (ack, error, reconnect) in [
+        (json!("1"), "400::ext.ack is the number", json!(null)),
+        (json!(true), "400::ext.ack is the number", json!(null)),
+        (json!({"batch": []}), "400::ext.ack is the number", json!(null)),
+        // As a new client it begins with none, so that this comes to an end.
+        (json!(9), "400::ext.ack is ahead of the last message - which is 1", json!("handshake")),
+        (json!(1e30), "400::ext.ack is ahead", json!("handshake")),
+    ] {
+        let (_, connect) = messages(&ann.say(&at_once(&ann, &json!({"ack": ack}))));
+        assert_eq!(connect["successful"], false, "{ack}");
+        assert!(text(&connect["error"]).starts_with(error), "{ack}: {connect}");
+        assert_eq!(connect["advice"]["reconnect"], reconnect, "{ack}");
+        assert_eq!(connect["ext"], Value::Null, "{ack}");
+        assert_eq!(gateway.metric(QUEUED), 1, "{ack}");
+    }
+    let (data, _) = messages(&ann.say(&at_once(&ann, &json!({"ack": 0}))));
+    assert_eq!(data, [json!(1)]);
 }
 
 #[test]
@@ -69,18 +93,21 @@ fn without_acknowledgements_a_connect_confirms_what_was_handed_out() {
     let gateway = start("", "");
     let mut ann = Bayeux::join(&gateway);
     ann.subscribe("/a");
-    publish(&gateway, "a", &json!(1));
-    let (data, connect) = messages(&ann.say(&at_once(&ann, &json!({}))));
-    assert_eq!((data, &connect["ext"]), (vec![json!(1)], &Value::Null));
-    assert_eq!(gateway.metric(QUEUED), 1, "the answer may not have arrived");
-    assert_eq!(messages(&ann.say(&at_once(&ann, &json!({})))).0, Vec::<Value>::new());
-    assert_eq!(gateway.metric(QUEUED), 0);
+    // What it said in its handshake holds, whatever a connect says.
+    for ext in [json!({}), json!({"ack": 0}), json!({"ack": "x"})] {
+        publish(&gateway, "a", &json!(1));
+        let (data, connect) = messages(&ann.say(&at_once(&ann, &ext)));
+        assert_eq!((data, &connect["ext"]), (vec![json!(1)], &Value::Null), "{ext}");
+        assert_eq!(gateway.metric(QUEUED), 1, "{ext}: the answer may not have arrived");
+        assert_eq!(messages(&ann.say(&at_once(&ann, &ext))).0, Vec::<Value>::new(), "{ext}");
+        assert_eq!(gateway.metric(QUEUED), 0, "{ext}");
+    }
 }
 
 #[test]
 fn what_was_lost_is_told() {
     let gateway = start("", "mailbox_messages = 2");
-    let mut ann = Bayeux::join(&gateway);
+    let mut ann = Bayeux::acknowledging(&gateway);
     ann.subscribe("/a");
     for n in 1..=5 {
         publish(&gateway, "a", &json!(n));
@@ -127,17 +154,15 @@ fn a_connect_in_company_does_not_wait() {
 #[test]
 fn a_newer_connect_displaces_the_older_which_is_told_to_take_its_time() {
     let gateway = start("", "");
-    let mut ann = Bayeux::join(&gateway);
+    let mut ann = Bayeux::acknowledging(&gateway);
     let connect = json!([ann.connect(&json!({"ext": {"ack": 0}}))]);
     ann.send(&connect);
     gateway.until(HELD, 1);
     let mut again = ann.again(&gateway);
     again.send(&connect);
     let displaced = ann.replies();
-    assert_eq!(
-        (&displaced[0]["successful"], &displaced[0]["ext"]),
-        (&json!(true), &json!({"ack": 0}))
-    );
+    // Without a number: the newer one may have been told a higher one by now.
+    assert_eq!((&displaced[0]["successful"], &displaced[0]["ext"]), (&json!(true), &Value::Null));
     assert_eq!(displaced[0]["advice"]["interval"], 1000);
     gateway.until(HELD, 1);
     drop(again);

@@ -1,7 +1,7 @@
 //! Requests: bodies, forms, callbacks, cookies, origins.
 
 use super::{Bayeux, publish, start, text};
-use crate::support::{Gateway, Response};
+use crate::support::{Gateway, Response, component};
 use serde_json::{Value, json};
 
 const SHAKE: &str = r#"{"channel":"/meta/handshake","version":"1.0","id":"7","supportedConnectionTypes":["long-polling","callback-polling"]}"#;
@@ -11,7 +11,7 @@ fn post(gateway: &Gateway, path: &str, content_type: &str, body: &[u8]) -> Respo
 }
 
 /// As a browser encodes it.
-fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
@@ -83,9 +83,9 @@ fn what_has_no_messages_in_it_is_refused() {
 fn what_is_wrong_with_a_message_is_said_in_its_place() {
     let gateway = start("", "");
     let mut ann = Bayeux::join(&gateway);
-    // Of a client that there was, with a key that was never given.
+    // Of a client that there is, with a key that was never given.
     let mut forged = ann.id.clone().into_bytes();
-    forged[0] = if forged[0] == b'A' { b'B' } else { b'A' };
+    forged[1] = if forged[1] == b'A' { b'B' } else { b'A' };
     let forged = String::from_utf8(forged).expect("ASCII");
     let messages = json!([
         ann.message("/meta/nope", &json!({})),
@@ -95,6 +95,8 @@ fn what_is_wrong_with_a_message_is_said_in_its_place() {
         ann.message("/meta/subscribe", &json!({"subscription": ["/a", "/meta/*"]})),
         ann.message("/chat/*", &json!({"data": 1})),
         ann.message("/chat", &json!({"data": 1, "id": 9})),
+        ann.message("/chat", &json!({"data": 1, "clientId": 5})),
+        ann.connect(&json!({"advice": 1, "ext": 1})),
     ]);
     let replies = ann.say(&messages);
     let unknown = json!({"reconnect": "handshake", "interval": 0});
@@ -115,7 +117,11 @@ fn what_is_wrong_with_a_message_is_said_in_its_place() {
         assert_eq!(reply["advice"], advice, "{reply}");
     }
     assert_eq!(replies[6], json!({"channel": "/chat", "successful": true, "id": 9}));
-    assert_eq!(replies.as_array().map(Vec::len), Some(7));
+    let misunderstood = &replies[7];
+    assert!(text(&misunderstood["error"]).starts_with("400::no Bayeux message - "));
+    assert_eq!((&misunderstood["channel"], &misunderstood["id"]), (&json!("/chat"), &json!("i")));
+    assert_eq!(replies[8]["successful"], true, "what nobody has to understand is passed over");
+    assert_eq!(replies.as_array().map(Vec::len), Some(9));
 }
 
 #[test]
@@ -234,6 +240,10 @@ fn a_browser_has_so_many_clients_that_wait() {
     let connect_second = second.connect(&json!({}));
     let reply = second.say(&json!([connect_second.clone()]));
     assert_eq!((&reply[0]["successful"], &reply[0]["advice"]), (&json!(true), &advice));
+    // Cookies may come in several lines.
+    let mut third = Bayeux::with(&gateway, &[("cookie", "a=b"), ("cookie", value)]);
+    let connect_third = third.connect(&json!({}));
+    assert_eq!(third.say(&json!([connect_third]))[0]["advice"], advice);
     // Another browser, and one that says nothing of it, wait as well.
     let mut others =
         [Bayeux::with(&gateway, &[("cookie", "BAYEUX_BROWSER=other")]), Bayeux::join(&gateway)];
@@ -270,7 +280,7 @@ fn pages_of_named_origins_may_send_their_cookies() {
         ("[\"*\"]", "/open/bayeux", None),
         ("[\"https://other.example\"]", "/open/bayeux", None),
     ] {
-        let plugin = crate::support::component("plugins/bayeux-open").display().to_string();
+        let plugin = component("plugins/bayeux-open").display().to_string();
         let gateway = Gateway::start(&format!(
             "cors = {{ origins = {origins} }}\n[[app]]\nname = \"open\"\nplugins = [{plugin:?}]\n"
         ));
@@ -293,11 +303,59 @@ fn a_native_client_can_name_a_channel() {
         ("&channel=", 400, "bad_name"),
         ("&channel=%FF", 400, "bad_name"),
         ("&channel=a&channel=b", 400, "bad_request"),
+        ("&channel=a/*", 400, "bad_name"),
+        ("&channel=a%2F**", 400, "bad_name"),
+        ("&channel=*", 400, "bad_name"),
+        ("&channel=meta/connect", 400, "bad_name"),
+        ("&channel=meta", 400, "bad_name"),
         ("&chanel=a", 400, "bad_request"),
     ] {
         let response = client.post(&format!("{path}{query}"), "1");
         assert_eq!((response.status, response.code().as_str()), (status, code), "{query}");
     }
+    assert_eq!(client.post(&format!("{path}&channel=service/b"), "0").status, 204);
     assert_eq!(client.post(&format!("{path}&channel=a%2Fb"), "1").status, 204);
     assert_eq!(client.get(&path).json()["messages"][0]["data"], 1);
+}
+
+#[test]
+fn a_client_leaves_no_group_that_a_plugin_put_it_in() {
+    let plugin = component("plugins/chat").display().to_string();
+    let gateway = Gateway::start(&format!(
+        "[[app]]\nname = \"chat\"\nplugins = [{plugin:?}]\npublish_keys = [\"secret\"]\n"
+    ));
+    let hello = json!({"nick": "ann", "room": "hall"});
+    let mut ann = Bayeux::shake(&gateway, "chat", &[], &hello);
+    let mut reply = |subscription: &str| {
+        let more = json!({"subscription": subscription});
+        let message = ann.message("/meta/unsubscribe", &more);
+        ann.say(&json!([message]))[0].clone()
+    };
+    let refused = reply("/hall");
+    assert_eq!(refused["error"], "403::the plugins of this app let nobody subscribe");
+    assert_eq!(refused["subscription"], "/hall");
+    assert_eq!(reply("/service/x")["successful"], true, "that is no group");
+    let item = json!({"to": {"groups": ["hall"]}, "data": 1}).to_string();
+    let key = [("authorization", "Bearer secret")];
+    let published = gateway.client().request("POST", "/chat/publish", &key, item.as_bytes());
+    assert_eq!(published.json()["results"][0]["queued"], 1, "it is still there");
+}
+
+#[test]
+fn a_message_to_several_groups_comes_on_a_channel_that_was_subscribed_to() {
+    let gateway = start("", "");
+    let mut clients = ["/a", "/b", "/c/*"].map(|channel| {
+        let mut client = Bayeux::join(&gateway);
+        client.subscribe(channel);
+        client
+    });
+    let item = json!({"to": {"groups": ["a", "b", "c/d"]}, "data": 1}).to_string();
+    let key = [("authorization", "Bearer secret")];
+    gateway.client().request("POST", "/open/publish", &key, item.as_bytes());
+    for (client, channel) in clients.iter_mut().zip(["/a", "/b", "/c/d"]) {
+        let connect = client.connect(&json!({"advice": {"timeout": 0}}));
+        let replies = client.say(&json!([connect]));
+        assert_eq!(replies[0], json!({"channel": channel, "data": 1}));
+        assert_eq!(replies.as_array().map(Vec::len), Some(2));
+    }
 }

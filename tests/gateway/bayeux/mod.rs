@@ -1,8 +1,10 @@
 //! Bayeux, as far as no real client gets there (those are in `tests/bayeux`):
 //! what is malformed, what comes at an odd moment, and the fields of answers.
 
+mod bounds;
 mod connect;
 mod http;
+mod pages;
 mod socket;
 
 use crate::support::{Client, Gateway, component, lab};
@@ -22,6 +24,7 @@ fn start(http: &str, limits: &str) -> Gateway {
 /// A connection that speaks Bayeux to the app `open`.
 struct Bayeux {
     client: Client,
+    app: &'static str,
     id: String,
     /// More headers.
     headers: Vec<(&'static str, String)>,
@@ -34,10 +37,24 @@ impl Bayeux {
     }
 
     fn with(gateway: &Gateway, headers: &[(&'static str, &str)]) -> Self {
+        Self::shake(gateway, "open", headers, &json!({}))
+    }
+
+    /// One that acknowledges.
+    fn acknowledging(gateway: &Gateway) -> Self {
+        Self::shake(gateway, "open", &[], &json!({"ack": true}))
+    }
+
+    fn shake(
+        gateway: &Gateway,
+        app: &'static str,
+        headers: &[(&'static str, &str)],
+        ext: &Value,
+    ) -> Self {
         let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        let mut joined = Self { client: gateway.client(), id: String::new(), headers };
+        let mut joined = Self { client: gateway.client(), app, id: String::new(), headers };
         let replies = joined.say(&json!([{"channel": "/meta/handshake", "version": "1.0",
-            "supportedConnectionTypes": ["long-polling"]}]));
+            "supportedConnectionTypes": ["long-polling"], "ext": ext}]));
         assert_eq!(replies[0]["successful"], true, "{replies}");
         joined.id = text(&replies[0]["clientId"]);
         joined
@@ -45,7 +62,8 @@ impl Bayeux {
 
     /// The same client on another connection.
     fn again(&self, gateway: &Gateway) -> Self {
-        Self { client: gateway.client(), id: self.id.clone(), headers: self.headers.clone() }
+        let (id, headers) = (self.id.clone(), self.headers.clone());
+        Self { client: gateway.client(), app: self.app, id, headers }
     }
 
     /// A message of this client.
@@ -67,7 +85,8 @@ impl Bayeux {
     fn send(&mut self, messages: &Value) {
         let mut headers = vec![("content-type", "application/json")];
         headers.extend(self.headers.iter().map(|(name, value)| (*name, value.as_str())));
-        self.client.send("POST", "/open/bayeux", &headers, messages.to_string().as_bytes());
+        let path = format!("/{}/bayeux", self.app);
+        self.client.send("POST", &path, &headers, messages.to_string().as_bytes());
     }
 
     fn replies(&mut self) -> Value {

@@ -69,7 +69,9 @@ fn more_connects_than_may_wait_are_answered_at_once() {
         gateway.until(HELD, held);
     }
     let id = shake(&mut socket);
-    assert_eq!(say(&mut socket, &connect(&id))[0]["successful"], true);
+    let reply = &say(&mut socket, &connect(&id))[0];
+    assert_eq!(reply["successful"], true);
+    assert_eq!(reply["advice"]["interval"], 1000, "or it would come again at once, for ever");
     assert_eq!(gateway.metric(HELD), 4);
 }
 

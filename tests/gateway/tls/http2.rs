@@ -236,3 +236,22 @@ fn large_answers_are_compressed_for_who_accepts_it() {
         }
     });
 }
+
+#[test]
+fn clients_of_one_browser_all_wait_for_there_is_one_connection() {
+    let world = World::start("", "");
+    runtime().block_on(async {
+        let (client, _connection) = H2::connect(&world).await;
+        let cookie = [("cookie", "a=b"), ("cookie", "BAYEUX_BROWSER=same")];
+        let mut connects = Vec::new();
+        for held in 1..=3 {
+            let shake = r#"[{"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["long-polling"]}]"#;
+            let shaken = client.post("/lab/bayeux", shake).await;
+            assert_eq!(shaken.header("set-cookie"), None, "nothing is counted");
+            let id = shaken.json()[0]["clientId"].clone();
+            let connect = format!(r#"[{{"channel":"/meta/connect","clientId":{id}}}]"#);
+            connects.push(tokio::spawn(client.request("POST", "/lab/bayeux", &cookie, &connect)));
+            world.gateway.until_held(held);
+        }
+    });
+}

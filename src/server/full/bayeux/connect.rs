@@ -6,10 +6,13 @@ use super::{
 };
 use crate::{
     core::{AccessError, Answer, CloseCause, Polled, ReadFrom},
-    transport::bayeux::{self, Ack, Advice, Fault, Replies, Reply, ReplyExt, Said},
+    transport::bayeux::{self, Ack, Advice, Fault, Replies, Reply, ReplyExt, Said, What},
 };
 use serde_json::value::RawValue;
-use std::task::{Context, Poll};
+use std::{
+    collections::HashSet,
+    task::{Context, Poll},
+};
 
 /// How long a client is asked to wait when others of its browser have their
 /// connects held, in milliseconds; CometD's value as well.
@@ -18,6 +21,10 @@ const MULTIPLE_CLIENTS_MS: u64 = browsers::RETRY_AFTER_S * 1000;
 /// The same when another connect took the place of this one: two that took it
 /// from each other would do so without end. In milliseconds.
 const DISPLACED_MS: u64 = 1000;
+
+/// The same when so many connects of a WebSocket wait that this one cannot, in
+/// milliseconds.
+const CROWDED_MS: u64 = 1000;
 
 /// A connect that waits. Dropping it takes it back from its mailbox.
 pub(super) struct Connect {
@@ -28,7 +35,7 @@ pub(super) struct Connect {
 /// What its answer has to say.
 struct Asked {
     id: Option<Box<RawValue>>,
-    /// Where it reads from, if it acknowledges.
+    /// Where it reads from, if it acknowledges and reads.
     cursor: Option<u64>,
     advice: Advice,
 }
@@ -45,7 +52,32 @@ impl Connect {
     }
 }
 
+/// Which of these messages are connects that are not the last of their client.
+/// That one reads for all of them: each could be answered with the same messages.
+pub(super) fn displaced(said: &[Said<'_>]) -> HashSet<usize> {
+    if said.len() < 2 {
+        return HashSet::new();
+    }
+    let mut newer = HashSet::new();
+    let mut is_displaced = |said: &Said<'_>| match &said.what {
+        Ok(What::Connect(bayeux::Connect { client, .. })) => {
+            !newer.insert((client.mailbox.clone(), client.key.0))
+        }
+        _ => false,
+    };
+    (0..said.len()).rev().filter(|index| is_displaced(&said[*index])).collect()
+}
+
 impl Caller<'_> {
+    /// Answers a connect that is displaced before it has read.
+    pub(super) fn displaced(&self, said: &Said<'_>, replies: &mut Replies) {
+        self.asked(said).answer(&Answer::Displaced, replies);
+    }
+
+    fn asked(&self, said: &Said<'_>) -> Asked {
+        Asked { id: said.id.map(ToOwned::to_owned), cursor: None, advice: self.advice() }
+    }
+
     /// Answers a connect, or has it wait.
     pub(super) fn connect(
         &self,
@@ -55,11 +87,18 @@ impl Caller<'_> {
         replies: &mut Replies,
     ) -> Result<(), Fault> {
         let app = self.app;
-        let mut asked =
-            Asked { id: said.id.map(ToOwned::to_owned), cursor: None, advice: self.advice() };
+        let mut asked = self.asked(said);
+        if replies.delivered_bytes() >= self.max_answer_bytes() {
+            // Those of other clients are before it. What waits for this one
+            // goes on waiting.
+            asked.answer(&Answer::Nothing, replies);
+            return Ok(());
+        }
         let mut wait_ms = connect.timeout_ms.map_or(app.max_wait_ms, |ms| ms.min(app.max_wait_ms));
         if waiting.connects.len() >= waiting.max {
             wait_ms = 0;
+            // Where none may wait, the next one comes alone.
+            asked.advice.interval = if waiting.max > 0 { CROWDED_MS } else { 0 };
         }
         let (name, key) = (connect.client.mailbox.as_str(), connect.client.key);
         let mut counted = None;
@@ -75,16 +114,16 @@ impl Caller<'_> {
         let mut read = HeldRead::new(app.clone());
         read.counts(counted);
         let conn = read.conn();
-        let polled = app.call(|app, now, out| match connect.ack {
-            None => app.poll(now, name, key, ReadFrom::Handed, wait_ms, conn, out),
-            Some(cursor) => {
-                // With none yet it starts where its seat does: of a shared mailbox
-                // that is not the beginning.
-                let cursor = Some(cursor).filter(|cursor| *cursor > 0);
-                let (cursor, polled) = app.follow(now, name, key, cursor, wait_ms, conn, out)?;
-                asked.cursor = Some(cursor);
-                Ok(polled)
+        let polled = app.call(|app, now, out| {
+            if !connect.client.acknowledges {
+                return app.poll(now, name, key, ReadFrom::Handed, wait_ms, conn, out);
             }
+            // With none yet it starts where its seat does: of a shared mailbox
+            // that is not the beginning.
+            let ack = connect.ack.filter(|cursor| *cursor > 0);
+            let (cursor, polled) = app.follow(now, name, key, ack, wait_ms, conn, out)?;
+            asked.cursor = Some(cursor);
+            Ok(polled)
         });
         let answer = match polled {
             Ok(Polled::Ready(batch)) => Answer::Batch(batch),
@@ -117,7 +156,6 @@ impl Asked {
             advice: Some(self.advice),
             ..Reply::default()
         };
-        reply.ext.ack = self.cursor.map(Ack::UpTo);
         let fault;
         match answer {
             Answer::Batch(batch) => {
@@ -125,7 +163,9 @@ impl Asked {
                 reply.ext.ack = self.cursor.map(|_| Ack::UpTo(batch.cursor));
                 reply.ext.lost = batch.lost;
             }
-            Answer::Nothing => {}
+            Answer::Nothing => reply.ext.ack = self.cursor.map(Ack::UpTo),
+            // Without a cursor: the other one has perhaps come further, and the
+            // client takes the last that it is told.
             Answer::Displaced => {
                 reply.advice = Some(Advice { interval: DISPLACED_MS, ..self.advice });
             }

@@ -11,12 +11,13 @@ use super::{
     },
     Caller, Waiting,
     connect::Connect,
+    page::Page,
 };
 use crate::transport::{
     Code, ErrorBody,
     bayeux::{Replies, Said, decode_form, decode_messages, is_callback, jsonp},
 };
-use http::{header, request::Parts};
+use http::{HeaderValue, Version, header, request::Parts};
 use std::{borrow::Cow, future::poll_fn, sync::Arc};
 
 /// How far a request gets without waiting for messages.
@@ -40,8 +41,8 @@ struct AnswerForm {
 /// Does what a request says. `body` is that of a POST.
 ///
 /// # Errors
-/// If there are no messages in it, or it wants to be called by a name that is
-/// none.
+/// If its page may not use the gateway, there are no messages in it, or it wants
+/// to be called by a name that is none.
 pub(in super::super) async fn answer(
     gateway: &Arc<Gateway>,
     app: &Arc<HostedApp>,
@@ -49,6 +50,8 @@ pub(in super::super) async fn answer(
     parts: &Parts,
     body: &[u8],
 ) -> Result<Http, ErrorBody> {
+    let page = Page::of(gateway.cors(), parts);
+    page.check(ask)?;
     let is_script = ask.method == "GET";
     let sent = if is_script { ask.query.unwrap_or_default().as_bytes() } else { body };
     // Whatever its type says: nothing else begins so, and clients say what they
@@ -76,8 +79,14 @@ pub(in super::super) async fn answer(
         said.extend(decode_messages(text, max - said.len())?);
     }
 
-    let cookie = |cookies| browsers::cookie(BAYEUX_COOKIE, cookies);
-    let browser = ask.cookies.and_then(cookie);
+    // Over HTTP/2 a browser has no shortage of connections.
+    let is_counted = parts.version != Version::HTTP_2;
+    let cookie = |value: &'_ HeaderValue| {
+        let text = ask::text(value.as_bytes())?;
+        browsers::cookie(BAYEUX_COOKIE, text).map(ToOwned::to_owned)
+    };
+    let browser = parts.headers.get_all(header::COOKIE).iter().find_map(cookie);
+    let browser = browser.as_deref().filter(|_| is_counted);
     let (headers, peer) = (ask.headers, ask.peer);
     let caller = Caller { gateway, app, headers, peer, browser };
     // What came along with a connect is not to wait with it.
@@ -88,13 +97,15 @@ pub(in super::super) async fn answer(
         return Ok(Http::Held(Box::new(Held { connect, form })));
     }
     let mut reply = form.reply(replies);
-    // Also by HTTP/2, for the next time may be by another.
-    let cookies = parts.headers.get(header::COOKIE);
-    let is_known = cookies.and_then(|c| cookie(ask::text(c.as_bytes())?)).is_some();
-    let is_handshake = said.iter().any(|said| said.channel == "/meta/handshake");
+    let is_handshake = said.iter().any(Said::is_handshake);
+    let origin = match page {
+        Page::Guest(origin) => Some(origin), // also of a script, by its referer
+        Page::Own | Page::Stranger => ask.origin,
+    };
     if is_handshake
-        && !is_known
-        && let Some(cookie) = browsers::new_cookie(BAYEUX_COOKIE, gateway.cors(), ask.origin)
+        && is_counted
+        && browser.is_none()
+        && let Some(cookie) = browsers::new_cookie(BAYEUX_COOKIE, gateway.cors(), origin)
     {
         reply = reply.with("set-cookie", cookie);
     }

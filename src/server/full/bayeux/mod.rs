@@ -7,6 +7,7 @@
 
 mod connect;
 mod http;
+mod page;
 mod socket;
 
 pub(super) use http::{Held, Http, answer};
@@ -55,12 +56,18 @@ impl Caller<'_> {
     /// to wait is told later.
     async fn hear(&self, said: &[Said<'_>], waiting: &mut Waiting, replies: &mut Replies) {
         // There is no client yet whose messages the others could be.
-        let handshake = said.iter().find(|said| said.channel == "/meta/handshake");
-        for (index, said) in handshake.map_or(said, std::slice::from_ref).iter().enumerate() {
+        let handshake = said.iter().find(|said| said.is_handshake());
+        let said = handshake.map_or(said, std::slice::from_ref);
+        let displaced = connect::displaced(said);
+        for (index, said) in said.iter().enumerate() {
             if index > 0 && index % MESSAGES_PER_TURN == 0 {
                 tokio::task::yield_now().await;
             }
             let done = match &said.what {
+                Ok(_) if displaced.contains(&index) => {
+                    self.displaced(said, replies);
+                    Ok(())
+                }
                 Ok(what) => self.act(said, what, waiting, replies).await,
                 Err(fault) => Err(fault.clone()),
             };
@@ -82,20 +89,24 @@ impl Caller<'_> {
         match what {
             What::Handshake(handshake) => return self.open(said, handshake, replies),
             What::Connect(connect) => return self.connect(said, connect, waiting, replies),
-            What::Subscribe(ClientId { key, mailbox }, groups) => app
+            What::Subscribe(ClientId { key, mailbox, .. }, groups) => app
                 .call(|app, now, out| match &groups[..] {
                     // Only whether there is such a client.
                     [] => app.unsubscribe(now, mailbox.as_str(), *key, groups, out),
                     _ => app.subscribe(now, mailbox.as_str(), *key, groups, out),
                 })
                 .map_err(|refusal| fault(refusal, Some(mailbox.as_str())))?,
-            What::Unsubscribe(ClientId { key, mailbox }, groups) => app
+            What::Unsubscribe(ClientId { key, mailbox, .. }, groups) => app
                 .call(|app, now, out| app.unsubscribe(now, mailbox.as_str(), *key, groups, out))
                 .map_err(|refusal| fault(refusal, Some(mailbox.as_str())))?,
-            What::Disconnect(ClientId { key, mailbox }) => app
+            What::Disconnect(ClientId { key, mailbox, .. }) => app
                 .call(|app, now, out| app.close(now, mailbox.as_str(), *key, out))
                 .map_err(access)?,
-            What::Publish(ClientId { key, mailbox }, group, data) => {
+            What::Publish(ClientId { key, mailbox, .. }, group, data) => {
+                if replies.replied_bytes() >= self.max_answer_bytes() {
+                    let text = "the answer is full of replies: publish it in another request";
+                    return Err(Fault::new(413, text).about(&said.channel));
+                }
                 let reply = app
                     .call(|app, now, out| {
                         app.message(now, mailbox.as_str(), *key, Some(group), data, out)
@@ -128,7 +139,7 @@ impl Caller<'_> {
         replies.push(&Reply {
             version: Some("1.0"),
             supported_connection_types: &handshake.connection_types,
-            client_id: Some(&encode_client(&key, &opened.mailbox)),
+            client_id: Some(&encode_client(&key, &opened.mailbox, handshake.ack)),
             advice: Some(self.advice()),
             ext: ReplyExt {
                 ack: handshake.ack.then_some(Ack::Enabled(true)),
@@ -140,6 +151,12 @@ impl Caller<'_> {
         Ok(())
     }
 
+    /// What the answer to a request may hold of messages, and of replies to what
+    /// is published: nothing is added to what has reached it.
+    fn max_answer_bytes(&self) -> usize {
+        self.app.app().limits().core.max_batch_bytes
+    }
+
     /// What a client does if there is nothing special.
     fn advice(&self) -> Advice {
         Advice { timeout: Some(self.app.max_wait_ms), ..Advice::new(Reconnect::Retry) }
@@ -149,8 +166,11 @@ impl Caller<'_> {
 /// Why a mailbox does not open.
 fn access(error: AccessError) -> Fault {
     match error {
-        AccessError::NotFound | AccessError::WrongKey | AccessError::BadCursor { .. } => {
-            Fault::unknown_client()
+        AccessError::NotFound | AccessError::WrongKey => Fault::unknown_client(),
+        // As a new client it counts anew.
+        AccessError::BadCursor { last } => {
+            Fault::new(400, format!("ext.ack is ahead of the last message, which is {last}"))
+                .then(Reconnect::Handshake)
         }
         AccessError::Closed { cause, reason } => closed(cause, &reason),
     }

@@ -7,10 +7,11 @@ use super::{
         conn::Conn,
         websocket::{self, Close, Stream},
     },
-    Caller, Waiting,
+    Caller, MESSAGES_PER_TURN, Waiting,
+    page::Page,
 };
 use crate::transport::{
-    ErrorBody,
+    ErrorBody, Format,
     bayeux::{Replies, decode_messages},
 };
 use bytes::Bytes;
@@ -41,13 +42,17 @@ pub(in super::super) struct Session {
 /// The answer to a handshake, and what follows it.
 ///
 /// # Errors
-/// If it is no valid handshake of version 13.
+/// If its page may not use the gateway, or it is no valid handshake of version
+/// 13.
 pub(in super::super) fn accept(
     gateway: &Arc<Gateway>,
     app: &Arc<HostedApp>,
     ask: &Ask<'_>,
     parts: &Parts,
 ) -> Result<(Response<()>, Session), Reply> {
+    Page::of(gateway.cors(), parts)
+        .check(ask)
+        .map_err(|error| Reply::error(&error, Format::Json))?;
     let response = websocket::handshake(parts)?;
     let (gateway, app) = (gateway.clone(), app.clone());
     Ok((response, Session { gateway, app, headers: (ask.headers)(), peer: ask.peer }))
@@ -62,6 +67,8 @@ impl Session {
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Since the last ping.
         let mut was_heard = true;
+        // Since others had their turn.
+        let mut messages = 0;
         loop {
             let is_idle = waiting.connects.is_empty();
             let going_down = poll_fn(|cx| match conn.orders(cx).finish {
@@ -72,7 +79,10 @@ impl Session {
                 message = socket.next() => {
                     was_heard = true;
                     match message? {
-                        Ok(Message::Text(text)) => match self.hear(&text, &mut waiting).await {
+                        Ok(Message::Text(text)) => match self
+                            .hear(&text, &mut waiting, &mut messages)
+                            .await
+                        {
                             Ok(Some(replies)) => replies,
                             Ok(None) => continue,
                             Err(error) => {
@@ -112,13 +122,26 @@ impl Session {
         }
     }
 
-    async fn hear(&self, text: &str, waiting: &mut Waiting) -> Result<Option<Replies>, ErrorBody> {
+    /// The replies, if there are any. `messages` counts those since others had
+    /// their turn.
+    async fn hear(
+        &self,
+        text: &str,
+        waiting: &mut Waiting,
+        messages: &mut usize,
+    ) -> Result<Option<Replies>, ErrorBody> {
         let Self { gateway, app, peer, .. } = self;
         let said = decode_messages(text, gateway.http().max_batch_items)?;
         let headers = || self.headers.clone();
         let caller = Caller { gateway, app, headers: &headers, peer: *peer, browser: None };
         let mut replies = Replies::default();
         caller.hear(&said, waiting, &mut replies).await;
+        // An empty one is work as well.
+        *messages += said.len().max(1);
+        if *messages >= MESSAGES_PER_TURN {
+            *messages = 0;
+            tokio::task::yield_now().await;
+        }
         // An empty array is asked to see whether anybody is there.
         Ok((!replies.is_empty() || said.is_empty()).then_some(replies))
     }
