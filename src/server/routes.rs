@@ -17,7 +17,9 @@ use crate::{
     app::Refusal,
     core::{Answer, ConnId, Key, MailboxId, Name, Polled, ReadFrom},
     plugin::OpenRequest,
-    transport::{self, Code, ErrorBody, Publication, Publications, PublishResult, StreamFormat},
+    transport::{
+        self, Code, ErrorBody, Publication, Publications, PublishResult, StreamFormat, bayeux,
+    },
 };
 use percent_encoding::percent_decode_str;
 use smallvec::SmallVec;
@@ -220,9 +222,17 @@ fn mailbox_name(encoded: &str) -> Result<Cow<'_, str>, NoRoute> {
     name.map_err(|error| NoRoute { error, allow: None })
 }
 
+/// As clients of Bayeux may publish to, but for the slash in front.
 fn channel_name(encoded: &str) -> Result<Name, ErrorBody> {
-    Name::parse(&decode("channel", encoded)?)
-        .map_err(|error| ErrorBody::new(Code::BadName, format!("channel: {error}")))
+    let bad = |why: String| ErrorBody::new(Code::BadName, format!("channel: {why}"));
+    let name = Name::parse(&decode("channel", encoded)?).map_err(|error| bad(error.to_string()))?;
+    if name.is_pattern() {
+        return Err(bad("nothing can be sent to a pattern".into()));
+    }
+    if bayeux::is_meta(name.as_str()) {
+        return Err(bad("meta is for the protocol of Bayeux itself".into()));
+    }
+    Ok(name)
 }
 
 fn decode<'a>(what: &str, encoded: &'a str) -> Result<Cow<'a, str>, ErrorBody> {

@@ -266,6 +266,10 @@ impl<D> Item<D> {
             groups: groups.check("groups")?,
             except: except.check("except")?,
         };
+        if to.groups.iter().any(Name::is_pattern) {
+            let message = "to.groups: nothing can be sent to a pattern";
+            return Err(ErrorBody::new(Code::BadName, message));
+        }
         let collapse = self.collapse.map(collapse).transpose()?;
         Ok(Publication { to, message: Message::new(payload(self.data)?, self.ttl_ms, collapse) })
     }

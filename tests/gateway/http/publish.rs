@@ -104,6 +104,8 @@ fn a_malformed_batch_changes_nothing_and_names_the_item() {
         ("{\"data\":1,\"to\":{\"mailboxes\":[\"\"]}}", "bad_name"),
         ("{\"data\":1,\"to\":{\"groups\":[\".\"]}}", "bad_name"),
         ("{\"data\":1,\"to\":{\"groups\":[\"a\\u0000\"]}}", "bad_name"),
+        ("{\"data\":1,\"to\":{\"groups\":[\"a\",\"b/*\"]}}", "bad_name"),
+        ("{\"data\":1,\"to\":{\"groups\":[\"**\"]}}", "bad_name"),
     ] {
         let response = client.publish(&format!("[{good},{good},{bad}]"));
         assert_eq!((response.status, response.code().as_str()), (400, code), "{bad}");
