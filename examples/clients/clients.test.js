@@ -14,7 +14,7 @@ const python = process.env.PYTHON ?? fileURLToPath(new URL('../../target/python/
 let gateway
 before(async () => {
   gateway = await Gateway.start()
-  await gateway.status('chat', (app) => app.state === 'ok')
+  for (const app of ['chat', 'bayeux']) await gateway.status(app, ({ state }) => state === 'ok')
 })
 after(async () => assert.equal(await gateway.stop(), 0, gateway.log))
 
@@ -30,33 +30,35 @@ function run(t, command, args) {
   return program
 }
 
-async function publish(to, say) {
+async function publish(app, to, say) {
   const body = JSON.stringify({ to, data: { from: 'server', say } })
   const headers = { Authorization: 'Bearer dev-only-key', ...json }
-  const answer = await fetch(`${gateway.url}/chat/publish`, { method: 'POST', headers, body })
+  const answer = await fetch(`${gateway.url}/${app}/publish`, { method: 'POST', headers, body })
   return (await answer.json()).results[0].queued
 }
 
+const nick = (name) => ({ mailboxes: [name] })
 const programs = [
-  ['longpoll.sh', 'bash', 'paul', /"say":"hello"[^]*"say":"bye"/],
-  ['stream.sh', 'bash', 'carl', /"say":"hello"[^]*"say":"bye"/],
-  ['cometbox.mjs', 'node', 'cosmo', /^server: hello\nserver: bye\n$/],
-  ['eventsource.mjs', 'node', 'eve', /^server: hello\nserver: bye\n$/],
-  ['websocket.mjs', 'node', 'wes', /^(here: .*\n)?server: hello\n(here: .*\n)?server: bye\n(here: .*\n)?$/],
-  ['mailbox.py', python, 'pia', /^server: hello\nserver: bye\n$/],
+  ['longpoll.sh', 'bash', nick('paul'), /"say":"hello"[^]*"say":"bye"/],
+  ['stream.sh', 'bash', nick('carl'), /"say":"hello"[^]*"say":"bye"/],
+  ['cometbox.mjs', 'node', nick('cosmo'), /^server: hello\nserver: bye\n$/],
+  ['eventsource.mjs', 'node', nick('eve'), /^server: hello\nserver: bye\n$/],
+  ['websocket.mjs', 'node', nick('wes'), /^(here: .*\n)?server: hello\n(here: .*\n)?server: bye\n(here: .*\n)?$/],
+  ['mailbox.py', python, nick('pia'), /^server: hello\nserver: bye\n$/],
+  ['cometd.mjs', 'node', { groups: ['hall'] }, /^server: hello\nserver: bye\n$/, 'bayeux'],
+  ['faye.mjs', 'node', { groups: ['hall'] }, /^server: hello\nserver: bye\n$/, 'bayeux'],
 ]
 
-for (const [program, command, nick, expected] of programs) {
+for (const [program, command, to, expected, app = 'chat'] of programs) {
   test(program, { timeout: 60_000 }, async (t) => {
     if (command == python && !(await access(python).then(() => true, () => false))) {
       assert.notEqual(process.env.CI, 'true', `no ${python}`)
       return t.skip('no Python with the client')
     }
     const running = run(t, command, [program])
-    const to = { mailboxes: [nick] }
-    // There from when its mailbox is.
-    while (!(await publish(to, 'hello'))) assert.equal(running.said, '')
-    assert.equal(await publish(to, 'bye'), 1)
+    // There from when its mailbox is, or its subscription.
+    while (!(await publish(app, to, 'hello'))) assert.equal(running.said, '')
+    assert.equal(await publish(app, to, 'bye'), 1)
     assert.deepEqual(await running.ended, [0, null])
     assert.match(running.said, expected)
   })
