@@ -44,15 +44,14 @@ class CometDClient {
   /** What came over the channels of the protocol. */
   meta = new Heard()
 
-  constructor(Client, Ack, url, { type, acks = false, ext = {}, config = {} }) {
+  /** @param extension sees what goes out last of all */
+  constructor(Client, Ack, url, { type, acks = false, ext = {}, config = {}, extension }) {
     this.cometd = new Client()
     for (const other of ['websocket', 'long-polling', 'callback-polling']) {
       if (other !== type) this.cometd.unregisterTransport(other)
     }
-    if (acks) {
-      const extension = typeof Ack === 'function' ? new Ack() : Ack
-      this.cometd.registerExtension('ack', extension)
-    }
+    if (extension) this.cometd.registerExtension('test', extension)
+    if (acks) this.cometd.registerExtension('ack', typeof Ack === 'function' ? new Ack() : Ack)
     this.cometd.configure({ url, logLevel: 'off', maxBackoff: 1000, backoffIncrement: 100, ...config })
     for (const kind of ['handshake', 'connect', 'disconnect', 'subscribe', 'publish', 'unsuccessful']) {
       this.cometd.addListener(`/meta/${kind}`, (message) => this.meta.add(message))

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { generate } from 'selfsigned'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const binary = process.env.COMETBOX_BIN ?? join(root, 'target/debug/cometbox')
@@ -46,14 +47,20 @@ export class Gateway {
     return `http://127.0.0.1:${this.port}`
   }
 
+  /** The same over TLS, where it has that. */
+  get secureUrl() {
+    return this.#log.match(/listening on (https:\/\/\S+)/)[1]
+  }
+
   async run() {
-    const { top = '', http = '', limits = '', settings = '' } = this.options
+    const { top = '', http = '', limits = '', settings = '', tls = false } = this.options
     const app = (name, folder) =>
       `[[app]]\nname = "${name}"\nplugins = [${JSON.stringify(join(root, folder))}]\npublish_keys = ["secret"]\nlimits = { ${limits} }\n`
     const config = join(this.dir, 'cometbox.toml')
+    const secure = tls ? await this.#certify() : ''
     await writeFile(
       config,
-      `listen = "127.0.0.1:${this.port}"\nadmin = ""\nhttp = { ${http} }\n${top}\n` +
+      `listen = "127.0.0.1:${this.port}"\nadmin = ""\nhttp = { ${http} }\n${secure}${top}\n` +
         `${app('open', 'plugins/bayeux-open')}settings = { ${settings} }\n${app('lab', 'tests/plugins/hostile')}`,
     )
     this.#log = ''
@@ -69,12 +76,21 @@ export class Gateway {
       this.#child.stderr.setEncoding('utf8').on('data', (text) => {
         this.#log += text
         const port = this.#log.match(/listening on http:\/\/127\.0\.0\.1:(\d+)/)?.[1]
-        if (!port) return
+        if (!port || (tls && !/listening on https:/.test(this.#log))) return
         clearTimeout(timer)
         this.port = Number(port)
         resolve()
       })
     })
+  }
+
+  /** Gives it a certificate of its own. @returns what the configuration says of it */
+  async #certify() {
+    const { cert, private: key } = await generate([{ name: 'commonName', value: '127.0.0.1' }])
+    const files = [join(this.dir, 'chain.pem'), join(this.dir, 'key.pem')]
+    await Promise.all([writeFile(files[0], cert), writeFile(files[1], key)])
+    const [certificate, secret] = files.map((file) => JSON.stringify(file))
+    return `tls = { listen = "127.0.0.1:0", certificate = ${certificate}, key = ${secret} }\n`
   }
 
   /** Ends it as an operator would. @returns its exit code, or the signal that it took */
@@ -125,6 +141,8 @@ export class Gateway {
 export class Network {
   #open = new Set()
   #isCut = false
+  #bytesLeft = Infinity
+  #cutDone
 
   static async start(t, gateway) {
     const network = new Network()
@@ -150,7 +168,13 @@ export class Network {
     ]) {
       this.#open.add(from)
       // What is on its way is lost once the network is cut, and nobody is told.
-      from.on('data', (bytes) => this.#isCut || to.write(bytes))
+      from.on('data', (bytes) => {
+        if (this.#isCut) return
+        to.write(from === gateway ? bytes.subarray(0, this.#bytesLeft) : bytes)
+        if (from !== gateway) return
+        this.#bytesLeft -= bytes.length
+        if (this.#bytesLeft <= 0) this.cut()
+      })
       from.on('error', () => {})
       from.on('close', () => {
         this.#open.delete(from)
@@ -162,6 +186,13 @@ export class Network {
   /** From now on nothing gets through. */
   cut() {
     this.#isCut = true
+    this.#cutDone?.()
+  }
+
+  /** Nothing gets through behind so many more bytes of the gateway. Resolves then. */
+  cutAfter(bytes) {
+    this.#bytesLeft = bytes
+    return new Promise((resolve) => (this.#cutDone = resolve))
   }
 
   /** What was open is broken, and new connections get through again. */
@@ -169,5 +200,6 @@ export class Network {
     for (const socket of this.#open) socket.destroy()
     this.#open.clear()
     this.#isCut = false
+    this.#bytesLeft = Infinity
   }
 }

@@ -128,16 +128,19 @@ function run(kind) {
     })
 
     test('a client that the server closes is told, and does not come back', async (t) => {
-      const gateway = await Gateway.start(t)
+      const gateway = await Gateway.start(t, { limits: 'max_wait_s = 1' })
       const ext = { name: 'seat', replace: true }
       const first = await join(gateway, kind, { app: 'lab', ext })
       const told = first.meta.until(({ channel }) => channel === '/meta/disconnect')
       const second = await join(gateway, kind, { app: 'lab', ext })
       const message = await told
       assert.deepEqual([message.successful, message.ext.reason], [true, 'opened again elsewhere'])
-      // Had the first come back, it would have taken the name again.
+      // Time enough to shake hands anew, which would take the name from the second.
+      await second.meta.until((_, all) => all.filter(({ channel }) => channel === '/meta/connect').length === 4)
+      const channels = (client) => client.meta.messages.map(({ channel }) => channel)
+      assert.equal(channels(first).filter((channel) => channel === '/meta/handshake').length, 1)
+      assert.ok(!channels(second).includes('/meta/disconnect'), `${channels(second)}`)
       await second.publish('/x', 1)
-      await assert.rejects(join(gateway, kind, { app: 'lab', ext: { name: 'seat' } }), { message: /^409::the name seat is taken/ })
     })
 
     test('a gateway that restarts is met with a new handshake', async (t) => {
@@ -184,6 +187,49 @@ function run(kind) {
       if (kind.acks) assert.deepEqual(heard.data, expected)
       // Without acknowledgements, what was on its way when the network went is gone, and only that.
       else assert.ok(missing.every((n) => n >= 5 && n < 10), `${missing}`)
+    })
+
+    if (!kind.acks) return
+
+    test('a network that goes in the middle of answers, again and again, costs nothing', async (t) => {
+      const gateway = await Gateway.start(t, { limits: 'max_wait_s = 1, mailbox_bytes = 8388608, mailbox_messages = 10000' })
+      const network = await Network.start(t, gateway)
+      const ann = await join(gateway, kind, { base: network.url, config: { maxNetworkDelay: 500 } })
+      const heard = await ann.subscribe('/count')
+      const id = ann.id
+      const text = 'x'.repeat(20_000)
+      let sent = 0
+      const say = (count) => gateway.publish('open', Array.from({ length: count }, () => ({ to: { groups: ['count'] }, data: { n: sent++, text } })))
+      for (const bytes of [1, 5000, 50_000, 300_000]) {
+        const cut = network.cutAfter(bytes)
+        await say(25)
+        await cut
+        network.mend()
+      }
+      await heard.until(({ data }) => data.n === sent - 1)
+      assert.equal(ann.id, id, 'it is the same client')
+      assert.deepEqual(heard.data.map(({ n }) => n), Array.from({ length: sent }, (_, n) => n))
+    })
+
+    test('a client that acknowledges what it was never given starts anew, once', async (t) => {
+      const gateway = await Gateway.start(t)
+      let liar
+      const outgoing = (message) => {
+        if (message.channel === '/meta/connect' && message.clientId === liar) message.ext.ack = 1000
+      }
+      const ann = await join(gateway, kind, { extension: { outgoing } })
+      liar = ann.id
+      // What it hears has it connect once more.
+      await ann.subscribe('/x')
+      await ann.publish('/x', 1)
+      const refused = await ann.meta.until(({ channel, successful }) => channel === '/meta/connect' && !successful)
+      assert.match(refused.error, /^400::ext.ack is ahead/)
+      await ann.meta.until((_, all) => all.filter(({ channel, successful }) => channel === '/meta/handshake' && successful).length === 2)
+      assert.notEqual(ann.id, liar)
+      const heard = await ann.subscribe('/x')
+      await ann.publish('/x', 3)
+      await heard.has(3)
+      assert.equal(ann.meta.messages.filter(({ channel }) => channel === '/meta/handshake').length, 2)
     })
   })
 }
