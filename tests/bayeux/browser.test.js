@@ -41,7 +41,7 @@ const named = () => `cors = { origins = ["${origin}"] }`
 /** A page of a context of its own, or of this one. */
 async function open(t, context) {
   if (!context) {
-    context = await browser.newContext({ ignoreHTTPSErrors: true })
+    context = await browser.newContext()
     t.after(() => context.close())
   }
   const page = await context.newPage()
@@ -173,18 +173,4 @@ test('of two pages of a browser one waits, and the other polls until it may', { 
     count++
     await second.waitForFunction((count) => heard.length === count, count)
   } while (await second.evaluate(() => connects.at(-1).advice['multiple-clients']))
-})
-
-test('over HTTP/2 all pages of a browser wait', { timeout: 60_000 }, async (t) => {
-  const gateway = await Gateway.start(t, { top: named(), tls: true })
-  const first = await open(t)
-  const all = [first, await open(t, first.context()), await open(t, first.context())]
-  for (const page of all) await cometd(page, `${gateway.secureUrl}/open/bayeux`, 'long-polling')
-  for (const n of [1, 2, 3]) {
-    await gateway.publish('open', { to: { groups: ['chat/lobby'] }, data: n })
-    for (const page of all) await page.waitForFunction((n) => heard.length === n, n)
-  }
-  for (const page of all) {
-    assert.equal(await page.evaluate(() => connects.some(({ advice }) => advice?.['multiple-clients'])), false)
-  }
 })
