@@ -131,9 +131,12 @@ pub struct HttpConfig {
     /// clients that accept it; 0 is never. Default 16 KiB.
     pub compress_min_bytes: usize,
     /// Addresses and networks of reverse proxies, such as `"10.0.0.0/8"` or
-    /// `"::1"`, whose `X-Forwarded-For` or `Forwarded` is believed. Default none.
+    /// `"::1"`, whose `forwarded_header` is believed. Default none.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
+    /// In which header they say whom a request is from: `"x-forwarded-for"`
+    /// (default) or `"forwarded"`. The other is not read.
+    pub forwarded_header: ForwardedHeader,
     /// Most messages in one publish request, and in one of Bayeux; more is
     /// 413. Default 1000.
     #[serde(deserialize_with = "positive")]
@@ -173,6 +176,7 @@ impl Default for HttpConfig {
             max_streams: 250,
             compress_min_bytes: 16 << 10,
             trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::XForwardedFor,
             max_batch_items: 1000,
             peer_timeout_s: 60,
             max_reads_per_browser: 4,
@@ -180,6 +184,15 @@ impl Default for HttpConfig {
             shutdown_grace_s: 10,
         }
     }
+}
+
+/// Where proxies say whom a request is from.
+#[derive(Clone, Copy, Deserialize, Debug, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
 }
 
 /// `cors = { … }`: which pages of other origins may use the gateway.

@@ -14,7 +14,7 @@ mod resolve;
 mod tests;
 
 pub use error::ConfigError;
-pub use file::{CorsConfig, HttpConfig, LogConfig, LogFormat};
+pub use file::{CorsConfig, ForwardedHeader, HttpConfig, LogConfig, LogFormat};
 
 use crate::app::AppLimits;
 use std::{

@@ -45,6 +45,7 @@ cors = { origins = ["https://example.org", "*"] }
 [http]
 max_body_bytes = 10
 trusted_proxies = ["10.0.0.0/8", "::1"]
+forwarded_header = "forwarded"
 [tls]
 listen = "0.0.0.0:443"
 certificate = "auth.wasm"
@@ -74,6 +75,7 @@ call_ms = 5
     assert!(tls.certificate.ends_with("auth.wasm") && tls.key.ends_with("readme.md"));
     let proxies: Vec<_> = config.http.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(proxies, ["10.0.0.0/8", "::1/128"]);
+    assert_eq!(config.http.forwarded_header, ForwardedHeader::Forwarded);
     assert_eq!(config.dev.run[0].env["A"], "b");
     let app = &config.apps[0];
     assert_eq!(app.plugins[0].name, "auth");
@@ -107,6 +109,7 @@ fn errors_name_the_line_and_help() {
             "certificate: there is no",
         ),
         ("[http]\ntrusted_proxies = [\"::1\", \"10.0.0.0/33\"]\n", 2, "no address and no network"),
+        ("[http]\nforwarded_header = \"x-real-ip\"\n", 2, "unknown variant `x-real-ip`"),
         ("[http]\nmax_streams = 0\n", 2, "max_streams: must be 1 to 10000"),
         ("admin = \"x\"\n", 1, "admin: \"x\" is no address"),
         ("log = { format = \"xml\" }\n", 1, "unknown variant `xml`"),

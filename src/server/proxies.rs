@@ -2,10 +2,12 @@
 //!
 //! `X-Forwarded-For` and `Forwarded` (RFC 7239) are lists to which each proxy
 //! appends whom it got the request from; whatever stands before that, the client
-//! may have made up. So they are read from the end, for as long as it is trusted
-//! proxies that speak. What is not understood is nobody's address.
+//! may have made up. So the list is read from the end, for as long as it is
+//! trusted proxies that speak. What is not understood is nobody's address. Only
+//! the header that the configuration names is read: the other one would be
+//! whatever the client wrote.
 
-use ipnet::IpNet;
+use crate::config::{ForwardedHeader, HttpConfig};
 use std::{
     iter::Peekable,
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -13,27 +15,27 @@ use std::{
 };
 
 /// The address of the client, as far as it is known: `peer` if that is no
-/// trusted proxy, if the proxies do not say, or if they do not agree.
+/// trusted proxy, or if the proxies do not say.
 #[must_use]
-pub(super) fn client(trusted: &[IpNet], peer: IpAddr, headers: &[(String, String)]) -> IpAddr {
+pub(super) fn client(http: &HttpConfig, peer: IpAddr, headers: &[(String, String)]) -> IpAddr {
     let peer = peer.to_canonical();
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    let is_trusted =
+        |address: IpAddr| http.trusted_proxies.iter().any(|network| network.contains(&address));
     if !is_trusted(peer) {
         return peer;
     }
-    let lines = |name: &str| {
+    // Several lines are one list (RFC 9110, 5.2).
+    let list = |name: &str| {
         let values = headers.iter().filter(|(known, _)| known == name);
         values.map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(",")
     };
-    let (plain, standard) = (lines("x-forwarded-for"), lines("forwarded"));
-    let by_plain = || first_untrusted(plain.rsplit(',').map(|hop| node(hop.trim())), is_trusted);
-    let by_standard = || first_untrusted(elements(&standard)?.into_iter().rev(), is_trusted);
-    let client = match (plain.is_empty(), standard.is_empty()) {
-        (true, true) => None,
-        (false, true) => by_plain(),
-        (true, false) => by_standard(),
-        // A proxy that writes one of them lets the client write the other.
-        (false, false) => by_plain().filter(|client| by_standard() == Some(*client)),
+    let client = match http.forwarded_header {
+        ForwardedHeader::XForwardedFor => {
+            let list = list("x-forwarded-for");
+            first_untrusted(list.rsplit(',').map(|hop| node(hop.trim())), is_trusted)
+        }
+        ForwardedHeader::Forwarded => elements(&list("forwarded"))
+            .and_then(|hops| first_untrusted(hops.into_iter().rev(), is_trusted)),
     };
     client.unwrap_or(peer)
 }
@@ -127,17 +129,22 @@ fn spaces(chars: &mut Peekable<Chars<'_>>) {
 mod tests {
     use super::*;
 
-    fn client_of(peer: &str, headers: &[(&str, &str)]) -> String {
-        let trusted: Vec<IpNet> = ["10.0.0.0/8", "2001:db8::/32"]
-            .iter()
-            .map(|network| network.parse().expect("a network"))
-            .collect();
+    use ForwardedHeader::{Forwarded, XForwardedFor};
+
+    fn client_of(header: ForwardedHeader, peer: &str, headers: &[(&str, &str)]) -> String {
+        let networks = ["10.0.0.0/8", "2001:db8::/32"];
+        let http = HttpConfig {
+            trusted_proxies: networks.map(|text| text.parse().expect("a network")).into(),
+            forwarded_header: header,
+            ..HttpConfig::default()
+        };
         let headers: Vec<_> =
             headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        client(&trusted, peer.parse().expect("an address"), &headers).to_string()
+        client(&http, peer.parse().expect("an address"), &headers).to_string()
     }
 
     const PEER: &str = "10.0.0.1";
+    const XFF: &str = "x-forwarded-for";
 
     #[test]
     fn x_forwarded_for() {
@@ -175,7 +182,8 @@ mod tests {
             ("example.org", PEER),
             ("\u{663}", PEER),
         ] {
-            assert_eq!(client_of(PEER, &[("x-forwarded-for", value)]), expected, "{value:?}");
+            let client = client_of(XForwardedFor, PEER, &[(XFF, value)]);
+            assert_eq!(client, expected, "{value:?}");
         }
     }
 
@@ -215,35 +223,41 @@ mod tests {
             (";", PEER),
             ("\u{e4}=1", PEER),
         ] {
-            assert_eq!(client_of(PEER, &[("forwarded", value)]), expected, "{value:?}");
+            let client = client_of(Forwarded, PEER, &[("forwarded", value)]);
+            assert_eq!(client, expected, "{value:?}");
         }
     }
 
     #[test]
     fn several_lines_and_both_headers() {
-        const XFF: &str = "x-forwarded-for";
-        for (what, headers, expected) in [
-            ("no header", &[][..], PEER),
-            ("lines are one list", &[(XFF, "1.1.1.1"), (XFF, "192.0.2.1")], "192.0.2.1"),
-            ("the last lines are proxies", &[(XFF, "192.0.2.1"), (XFF, "10.0.0.2")], "192.0.2.1"),
-            ("an empty line", &[(XFF, "192.0.2.1"), (XFF, "")], PEER),
+        const FORWARDED: &str = "forwarded";
+        let both = &[(XFF, "192.0.2.1"), (FORWARDED, "for=192.0.2.2")][..];
+        for (what, header, headers, expected) in [
+            ("no header", XForwardedFor, &[][..], PEER),
+            ("no header of the other", Forwarded, &[], PEER),
+            ("lines", XForwardedFor, &[(XFF, "1.1.1.1"), (XFF, "192.0.2.1")], "192.0.2.1"),
+            ("last proxies", XForwardedFor, &[(XFF, "192.0.2.1"), (XFF, "10.0.0.2")], "192.0.2.1"),
+            ("an empty line", XForwardedFor, &[(XFF, "192.0.2.1"), (XFF, "")], PEER),
             (
                 "lines of the other",
-                &[("forwarded", "for=1.1.1.1"), ("forwarded", "for=192.0.2.1")],
+                Forwarded,
+                &[(FORWARDED, "for=1.1.1.1"), (FORWARDED, "for=192.0.2.1")],
                 "192.0.2.1",
             ),
-            ("they agree", &[(XFF, "192.0.2.1"), ("forwarded", "for=192.0.2.1")], "192.0.2.1"),
-            ("they do not", &[(XFF, "192.0.2.1"), ("forwarded", "for=1.1.1.1")], PEER),
-            ("one is garbage", &[(XFF, "192.0.2.1"), ("forwarded", "?")], PEER),
-            ("another header", &[("x-real-ip", "192.0.2.1")], PEER),
+            ("both", XForwardedFor, both, "192.0.2.1"),
+            ("both, and the other counts", Forwarded, both, "192.0.2.2"),
+            ("a client's own", XForwardedFor, &[(FORWARDED, "for=1.1.1.1")], PEER),
+            ("a client's own of the other", Forwarded, &[(XFF, "1.1.1.1")], PEER),
+            ("garbage beside it", XForwardedFor, &[both[0], (FORWARDED, "?")], "192.0.2.1"),
+            ("another header", XForwardedFor, &[("x-real-ip", "192.0.2.1")], PEER),
         ] {
-            assert_eq!(client_of(PEER, headers), expected, "{what}");
+            assert_eq!(client_of(header, PEER, headers), expected, "{what}");
         }
     }
 
     #[test]
     fn only_trusted_proxies_are_believed() {
-        let headers = [("x-forwarded-for", "192.0.2.1")];
+        let headers = [(XFF, "192.0.2.1")];
         for (peer, expected) in [
             ("10.200.0.1", "192.0.2.1"),
             ("::ffff:10.0.0.1", "192.0.2.1"),
@@ -253,7 +267,7 @@ mod tests {
             ("2001:db9::1", "2001:db9::1"),
             ("::1", "::1"),
         ] {
-            assert_eq!(client_of(peer, &headers), expected, "{peer}");
+            assert_eq!(client_of(XForwardedFor, peer, &headers), expected, "{peer}");
         }
     }
 
@@ -265,8 +279,8 @@ mod tests {
         for _ in 0..20_000 {
             let value: String =
                 (0..rng.usize(..12)).map(|_| parts[rng.usize(..parts.len())]).collect();
-            for name in ["x-forwarded-for", "forwarded"] {
-                let client = client_of(PEER, &[(name, &value)]);
+            for (header, name) in [(XForwardedFor, XFF), (Forwarded, "forwarded")] {
+                let client = client_of(header, PEER, &[(name, &value)]);
                 assert!(client.parse::<IpAddr>().is_ok(), "{value:?}");
             }
         }

@@ -293,7 +293,7 @@ fn open(
 ) -> Result<Reply, ErrorBody> {
     let body = transport::decode_body(ask.content_type, body)?;
     let headers = (ask.headers)();
-    let client = proxies::client(&gateway.http().trusted_proxies, ask.peer, &headers);
+    let client = proxies::client(gateway.http(), ask.peer, &headers);
     let cookie = browsers::welcome(&headers, gateway.cors(), ask.origin);
     let open = OpenRequest { body, headers, peer: client.to_string() };
     let key = random_key().map_err(|_| errors::no_random())?;

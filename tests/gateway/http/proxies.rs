@@ -25,24 +25,51 @@ fn peers(client: &mut Client, headers: &[(&str, &str)]) -> [String; 3] {
 
 #[test]
 fn a_trusted_proxy_is_believed_and_nobody_else() {
-    for (trusted, headers, expected) in [
-        (r#"["127.0.0.0/8"]"#, &[("x-forwarded-for", "192.0.2.1")][..], "192.0.2.1"),
-        (r#"["::1", "127.0.0.1"]"#, &[("x-forwarded-for", "192.0.2.1")], "192.0.2.1"),
-        (r#"["127.0.0.1"]"#, &[("Forwarded", "for=\"[3fff::1]:80\";proto=https")], "3fff::1"),
+    const FORWARDED: &str = "forwarded_header = \"forwarded\"";
+    for (trusted, more, headers, expected) in [
+        (r#"["127.0.0.0/8"]"#, "", &[("x-forwarded-for", "192.0.2.1")][..], "192.0.2.1"),
+        (r#"["::1", "127.0.0.1"]"#, "", &[("x-forwarded-for", "192.0.2.1")], "192.0.2.1"),
+        (
+            r#"["127.0.0.1"]"#,
+            FORWARDED,
+            &[("Forwarded", "for=\"[3fff::1]:80\";proto=https")],
+            "3fff::1",
+        ),
         (
             r#"["127.0.0.1", "10.0.0.0/8"]"#,
+            "",
             &[("X-Forwarded-For", "1.1.1.1, 192.0.2.1"), ("X-Forwarded-For", "10.0.0.7")],
             "192.0.2.1",
         ),
-        (r#"["127.0.0.1"]"#, &[("x-forwarded-for", "unknown")], "127.0.0.1"),
-        (r#"["127.0.0.1"]"#, &[("x-forwarded-for", "\u{e4}")], "127.0.0.1"),
-        (r#"["127.0.0.1"]"#, &[], "127.0.0.1"),
-        (r#"["10.0.0.0/8"]"#, &[("x-forwarded-for", "192.0.2.1")], "127.0.0.1"),
-        ("[]", &[("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.1")], "127.0.0.1"),
+        // The proxy writes one of them, its client the other.
+        (
+            r#"["127.0.0.1"]"#,
+            "",
+            &[("forwarded", "for=1.1.1.1"), ("x-forwarded-for", "192.0.2.1")],
+            "192.0.2.1",
+        ),
+        (
+            r#"["127.0.0.1"]"#,
+            FORWARDED,
+            &[("forwarded", "for=192.0.2.1"), ("x-forwarded-for", "1.1.1.1")],
+            "192.0.2.1",
+        ),
+        (r#"["127.0.0.1"]"#, "", &[("forwarded", "for=1.1.1.1")], "127.0.0.1"),
+        (r#"["127.0.0.1"]"#, "", &[("x-forwarded-for", "unknown")], "127.0.0.1"),
+        (r#"["127.0.0.1"]"#, "", &[("x-forwarded-for", "\u{e4}")], "127.0.0.1"),
+        (r#"["127.0.0.1"]"#, "", &[], "127.0.0.1"),
+        (r#"["10.0.0.0/8"]"#, "", &[("x-forwarded-for", "192.0.2.1")], "127.0.0.1"),
+        (
+            "[]",
+            "",
+            &[("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.1")],
+            "127.0.0.1",
+        ),
     ] {
-        let http = format!("http = {{ trusted_proxies = {trusted} }}\n");
+        let comma = if more.is_empty() { "" } else { ", " };
+        let http = format!("http = {{ trusted_proxies = {trusted}{comma}{more} }}\n");
         let gateway = Gateway::start(&format!("{http}{}", lab("limits = { call_ms = 1000 }")));
         let peers = peers(&mut gateway.client(), headers);
-        assert_eq!(peers, [expected; 3], "{trusted} {headers:?}");
+        assert_eq!(peers, [expected; 3], "{trusted} {more} {headers:?}");
     }
 }

@@ -128,7 +128,7 @@ impl Caller<'_> {
         replies: &mut Replies,
     ) -> Result<(), Fault> {
         let headers = (self.headers)();
-        let client = proxies::client(&self.gateway.http().trusted_proxies, self.peer, &headers);
+        let client = proxies::client(self.gateway.http(), self.peer, &headers);
         let body = handshake.body.clone();
         let request = OpenRequest { body, headers, peer: client.to_string() };
         let key = random_key().map_err(|_| Fault::new(503, errors::no_random().message))?;
