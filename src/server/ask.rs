@@ -3,7 +3,7 @@
 //! [`super::full`]) meet here.
 
 use super::{
-    cors, errors,
+    client_js, cors, errors,
     gateway::Gateway,
     hosted::HostedApp,
     reply::Reply,
@@ -11,9 +11,6 @@ use super::{
 };
 use crate::transport::Accepted;
 use std::{net::IpAddr, sync::Arc};
-
-/// The JavaScript client.
-const CLIENT_JS: &str = include_str!("../../clients/js/cometbox.js");
 
 /// What the gateway looks at of a head. Texts are visible ASCII; of a header
 /// that is given twice, the first counts.
@@ -28,6 +25,7 @@ pub struct Ask<'a> {
     pub accept_encoding: Option<&'a str>,
     pub authorization: Option<&'a str>,
     pub content_type: Option<&'a str>,
+    pub if_none_match: Option<&'a str>,
     /// Of a stream that comes again.
     pub last_event_id: Option<&'a str>,
     pub origin: Option<&'a str>,
@@ -70,8 +68,7 @@ pub(super) fn plan<'a>(gateway: &Gateway, ask: &Ask<'a>) -> Plan<'a> {
         return Plan::Reply("preflight", reply);
     }
     if ask.path == "/cometbox.js" && ask.method == "GET" {
-        let reply = Reply::content("text/javascript; charset=utf-8", CLIENT_JS.as_bytes());
-        return Plan::Reply("client", reply);
+        return Plan::Reply("client", client_js::reply(ask, gateway.http()));
     }
     if gateway.dev().is_some() && !routes::is_ours(ask.path) {
         return Plan::Page;

@@ -13,6 +13,9 @@ const LEVEL: u32 = 2;
 /// Of deflate: 32 KiB, all there are.
 const WINDOW_BITS: u8 = 15;
 
+/// The same for what is compressed once and sent often: as small as it gets.
+const LEVEL_ONCE: u32 = 9;
+
 /// Caches keep one answer for those who accept it, and one for the others.
 pub(super) const VARY: (&str, &str) = ("vary", "accept-encoding");
 pub(super) const ENCODING: (&str, &str) = ("content-encoding", "gzip");
@@ -37,9 +40,13 @@ pub(super) fn is_accepted(accept_encoding: Option<&str>) -> bool {
     others
 }
 
-/// Compresses a reply that is large enough and not compressed by its nature.
+/// Compresses a reply that is large enough, not compressed by its nature, and
+/// not there in both forms anyway.
 pub(super) fn reply(reply: &mut Reply, is_accepted: bool, http: &HttpConfig) {
-    if reply.body.len() < least_bytes(http) || !reply.content_type.is_some_and(is_text) {
+    if reply.body.len() < least_bytes(http)
+        || !reply.content_type.is_some_and(is_text)
+        || reply.headers.contains(&(VARY.0, Cow::Borrowed(VARY.1)))
+    {
         return;
     }
     reply.headers.push((VARY.0, VARY.1.into()));
@@ -52,7 +59,13 @@ pub(super) fn reply(reply: &mut Reply, is_accepted: bool, http: &HttpConfig) {
 /// Bodies from so many bytes on are compressed.
 #[must_use]
 pub(super) fn least_bytes(http: &HttpConfig) -> usize {
-    if http.compress_min_bytes == 0 { usize::MAX } else { http.compress_min_bytes }
+    if is_on(http) { http.compress_min_bytes } else { usize::MAX }
+}
+
+/// Whether anything is compressed.
+#[must_use]
+pub(super) fn is_on(http: &HttpConfig) -> bool {
+    http.compress_min_bytes > 0
 }
 
 /// Text, as opposed to images and fonts, which are compressed by their nature.
@@ -64,8 +77,18 @@ fn is_text(content_type: &str) -> bool {
 /// None: it would not get smaller.
 #[must_use]
 pub(super) fn gzip(body: &[u8]) -> Option<Vec<u8>> {
+    gzip_at(LEVEL, body)
+}
+
+/// The same for what is sent often.
+#[must_use]
+pub(super) fn gzip_once(body: &[u8]) -> Option<Vec<u8>> {
+    gzip_at(LEVEL_ONCE, body)
+}
+
+fn gzip_at(level: u32, body: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(body.len());
-    let mut deflate = Compress::new_gzip(Compression::new(LEVEL), WINDOW_BITS);
+    let mut deflate = Compress::new_gzip(Compression::new(level), WINDOW_BITS);
     match deflate.compress_vec(body, &mut out, FlushCompress::Finish) {
         Ok(Status::StreamEnd) => Some(out),
         Ok(Status::Ok | Status::BufError) | Err(_) => None,

@@ -8,6 +8,7 @@
 mod admin;
 pub mod ask;
 mod browsers;
+mod client_js;
 mod clock;
 mod compress;
 mod cors;

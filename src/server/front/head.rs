@@ -50,6 +50,7 @@ struct Known<'b> {
     accept_encoding: First<'b>,
     authorization: First<'b>,
     content_type: First<'b>,
+    if_none_match: First<'b>,
     origin: First<'b>,
     cookies: First<'b>,
     preflight_method: bool,
@@ -134,6 +135,7 @@ impl<'b> Known<'b> {
                 12 if is("Content-Type") => first(&mut known.content_type),
                 // Of a stream.
                 13 if is("Last-Event-ID") => return None,
+                13 if is("If-None-Match") => first(&mut known.if_none_match),
                 13 if is("Authorization") => first(&mut known.authorization),
                 14 if is("Content-Length") => {
                     let digits = Some(*value).filter(|_| known.content_length.is_none())?;
@@ -188,6 +190,7 @@ impl Request<'_, '_> {
             accept_encoding: self.known.accept_encoding.flatten(),
             authorization: self.known.authorization.flatten(),
             content_type: self.known.content_type.flatten(),
+            if_none_match: self.known.if_none_match.flatten(),
             last_event_id: None,
             origin: self.known.origin.flatten(),
             cookies: self.known.cookies.flatten(),

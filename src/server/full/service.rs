@@ -122,6 +122,7 @@ fn ask<'a>(
         accept_encoding: text(header::ACCEPT_ENCODING),
         authorization: text(header::AUTHORIZATION),
         content_type: text(header::CONTENT_TYPE),
+        if_none_match: text(header::IF_NONE_MATCH),
         last_event_id: parts.headers.get("last-event-id").and_then(|id| ask::text(id.as_bytes())),
         origin: text(header::ORIGIN),
         cookies: text(header::COOKIE).filter(|_| parts.version != Version::HTTP_2),

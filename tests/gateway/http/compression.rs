@@ -103,9 +103,6 @@ fn other_answers_and_other_bounds() {
     for (what, min, is_packed) in [("from one byte on", 1, true), ("never", 0, false)] {
         let gateway = start(min);
         let mut client = gateway.client();
-        let script = client.request("GET", "/cometbox.js", &[GZIP], b"");
-        let script = unpacked(what, script, is_packed, is_packed);
-        assert!(script.text().contains("export"), "{what}");
         let key = client.open("ann");
         let path = format!("/lab/mailboxes/ann?key={key}");
         let large = data(20_000);
@@ -116,5 +113,43 @@ fn other_answers_and_other_bounds() {
         let batch = client.request("GET", &path, &msgpack, b"");
         let batch = unpacked(what, batch, is_packed, is_packed).msgpack();
         assert!(batch.to_string().contains("some words"), "{what}");
+    }
+}
+
+#[test]
+fn the_client_is_small_whatever_the_bound_and_comes_once() {
+    let by_hyper = ("connection", "keep-alive, te");
+    for (min, is_on) in [(1 << 20, true), (1, true), (0, false)] {
+        let http = format!("http = {{ compress_min_bytes = {min} }}\n");
+        let gateway = Gateway::start(&format!("{http}{}", lab(LIMITS)));
+        let mut client = gateway.client();
+        for headers in [&[][..], &[by_hyper]] {
+            let what = format!("from {min} bytes on, {headers:?}");
+            let mut get = |more: &[(&str, &str)]| {
+                client.request("GET", "/cometbox.js", &[headers, more].concat(), b"")
+            };
+            let plain = unpacked(&what, get(&[]), false, is_on);
+            let packed = unpacked(&what, get(&[GZIP]), is_on, is_on);
+            assert!(plain.text().contains("export") && plain.body == packed.body, "{what}");
+            let tag = plain.header("etag").expect("a tag").to_owned();
+            assert_eq!(packed.header("etag"), Some(&*tag), "{what}");
+            let opaque = tag.strip_prefix("W/").expect("of both forms").to_owned();
+            for (tags, status) in [
+                (tag.clone(), 304),
+                (opaque.clone(), 304),
+                (format!("\"x\", {tag}"), 304),
+                ("*".into(), 304),
+                ("\"x\"".into(), 200),
+                (opaque.replace('"', ""), 200),
+            ] {
+                let answer = get(&[GZIP, ("if-none-match", &tags)]);
+                assert_eq!(answer.status, status, "{what} {tags}");
+                assert_eq!(answer.body.is_empty(), status == 304, "{what} {tags}");
+                // A cache goes on with what it is told here.
+                assert_eq!(answer.header("etag"), Some(&*tag), "{what}");
+                assert_eq!(answer.header("cache-control"), Some("no-cache"), "{what}");
+                assert_eq!(answer.header("vary"), is_on.then_some("accept-encoding"), "{what}");
+            }
+        }
     }
 }
