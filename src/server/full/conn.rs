@@ -20,13 +20,14 @@ use crate::{
     config::{CorsConfig, HttpConfig},
     transport::{Code, ErrorBody, Format},
 };
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use slab::Slab;
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -47,14 +48,20 @@ pub(super) enum Phase {
     Idle,
     /// Part of a head has come.
     Head,
-    /// A request runs or is held; its own time limits apply.
+    /// A request runs; its own time limits apply.
     Busy,
+    /// A read is held.
+    Held,
     /// An answer goes out.
     Answering,
     /// A stream is up: what comes goes out, and all of it has.
     Streaming,
     /// The client of a stream does not read what it is sent.
     Stalled,
+    /// A stream has said its last, which goes out.
+    Ending,
+    /// The client does not read that.
+    StalledAtEnd,
 }
 
 /// What the system may keep of a stream that its client has not taken, in
@@ -67,15 +74,19 @@ const FINISH: u8 = 1;
 /// End now.
 const TIMED_OUT: u8 = 2;
 
+/// What is kept of what a client sends behind a request that goes on, beyond
+/// hyper's own buffer, in bytes. Behind more it is not seen that it hangs up.
+const MAX_AHEAD_BYTES: usize = 16 << 10;
+
 /// The shared part of a connection.
 pub(super) struct Conn {
     clock: Clock,
-    /// Milliseconds since the start of the clock, times eight, plus the phase.
+    /// Milliseconds since the start of the clock, times sixteen, plus the phase.
     phase: AtomicU64,
     /// What follows HTTP on it.
     upgrade: Mutex<Option<Box<Upgrade>>>,
     /// Of HTTP/2, in place of a phase.
-    streams: OnceLock<Streams>,
+    streams: OnceLock<Arc<Streams>>,
     orders: AtomicU8,
     waker: AtomicWaker,
 }
@@ -95,7 +106,16 @@ impl Conn {
     }
 
     pub(super) fn enter(&self, phase: Phase) {
-        self.phase.store(self.clock.coarse_ms() << 3 | phase as u64, Relaxed);
+        self.phase.store(self.clock.coarse_ms() << 4 | phase as u64, Relaxed);
+    }
+
+    /// A stream has said its last. Whether its client takes what was before that
+    /// is the same question as ever.
+    pub(super) fn end_stream(&self) {
+        self.enter(match self.phase() {
+            Phase::Stalled => Phase::StalledAtEnd,
+            _ => Phase::Ending,
+        });
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -104,15 +124,18 @@ impl Conn {
 
     fn phase_since(&self) -> (Phase, u64) {
         let both = self.phase.load(Relaxed);
-        let phase = match both & 7 {
+        let phase = match both & 15 {
             0 => Phase::Idle,
             1 => Phase::Head,
             2 => Phase::Busy,
-            3 => Phase::Answering,
-            4 => Phase::Streaming,
-            _ => Phase::Stalled,
+            3 => Phase::Held,
+            4 => Phase::Answering,
+            5 => Phase::Streaming,
+            6 => Phase::Stalled,
+            7 => Phase::Ending,
+            _ => Phase::StalledAtEnd,
         };
-        (phase, both >> 3)
+        (phase, both >> 4)
     }
 
     /// From HTTP to this, when the answer that says so is out.
@@ -125,26 +148,30 @@ impl Conn {
     }
 
     /// It turned out to be of HTTP/2.
-    pub(super) fn speaks_http2(&self) {
-        self.streams.get_or_init(|| Streams::new(self.clock));
+    pub(super) fn speaks_http2(&self) -> Arc<Streams> {
+        self.streams.get_or_init(|| Arc::new(Streams::new(self.clock))).clone()
     }
 
     /// None: it is of HTTP/1.1.
     pub(super) fn streams(&self) -> Option<&Streams> {
-        self.streams.get()
+        self.streams.get().map(Arc::as_ref)
     }
 
-    /// Whether it is over its time.
+    /// Whether it is over its time. Single streams of HTTP/2 that are end by this.
     fn is_late(&self, http: &HttpConfig, now_ms: u64, is_stopping: bool) -> bool {
         if let Some(streams) = self.streams() {
-            return streams.are_late(http, now_ms);
+            return streams.sweep(http, now_ms, is_stopping);
         }
         let (phase, since_ms) = self.phase_since();
         let limit_s = match phase {
-            Phase::Stalled if is_stopping => return true,
-            Phase::Idle | Phase::Answering | Phase::Stalled => http.idle_timeout_s,
+            Phase::Stalled | Phase::StalledAtEnd if is_stopping => return true,
             Phase::Head => http.head_timeout_s,
-            Phase::Busy | Phase::Streaming => return false,
+            Phase::Busy | Phase::Held | Phase::Streaming => return false,
+            Phase::Idle
+            | Phase::Answering
+            | Phase::Stalled
+            | Phase::Ending
+            | Phase::StalledAtEnd => http.idle_timeout_s,
         };
         let limit_ms = limit_s.saturating_mul(1000).saturating_add(COARSE_MS);
         now_ms.saturating_sub(since_ms) >= limit_ms
@@ -248,8 +275,11 @@ pub(super) fn last_words(error: &ErrorBody) -> Bytes {
 pub(super) struct Socket {
     pipe: Pipe,
     conn: Arc<Conn>,
-    /// What was read of it before hyper got it.
-    before: Bytes,
+    /// What was read of it and not given to hyper yet.
+    ahead: BytesMut,
+    /// hyper waits for what the client sends.
+    is_read: bool,
+    is_upgraded: bool,
     /// Goes out instead of hyper's own error.
     instead: Option<Bytes>,
     is_at_eof: bool,
@@ -258,8 +288,24 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(pipe: Pipe, before: Bytes, conn: Arc<Conn>) -> Self {
-        Self { pipe, conn, before, instead: None, is_at_eof: false, is_bounded: false }
+    /// `ahead` was read of it already.
+    pub(super) fn new(pipe: Pipe, ahead: BytesMut, conn: Arc<Conn>) -> Self {
+        Self {
+            pipe,
+            conn,
+            ahead,
+            is_read: false,
+            is_upgraded: false,
+            instead: None,
+            is_at_eof: false,
+            is_bounded: false,
+        }
+    }
+
+    /// It is no HTTP from here on.
+    pub(super) fn upgraded(mut self) -> Self {
+        self.is_upgraded = true;
+        self
     }
 
     pub(super) fn into_pipe(self) -> Pipe {
@@ -300,6 +346,8 @@ impl Socket {
         match (self.conn.phase(), is_blocked) {
             (Phase::Streaming, true) => self.conn.enter(Phase::Stalled),
             (Phase::Stalled, false) => self.conn.enter(Phase::Streaming),
+            (Phase::Ending, true) => self.conn.enter(Phase::StalledAtEnd),
+            (Phase::StalledAtEnd, false) => self.conn.enter(Phase::Ending),
             (Phase::Streaming, false) if !self.is_bounded => {
                 self.is_bounded = true;
                 // Without it the stream is served as well.
@@ -307,6 +355,28 @@ impl Socket {
             }
             _ => {}
         }
+    }
+
+    /// While a stream is up or a read is held, sees that the client hangs up, if
+    /// hyper does not: it does not read behind the bytes of a next request.
+    fn look_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let goes_on = matches!(self.conn.phase(), Phase::Held | Phase::Streaming | Phase::Stalled);
+        if self.is_read || self.is_upgraded || !goes_on {
+            return Ok(());
+        }
+        while self.ahead.len() < MAX_AHEAD_BYTES {
+            let mut buffer = [MaybeUninit::uninit(); 1024];
+            let mut buffer = ReadBuf::uninit(&mut buffer);
+            if Pin::new(&mut self.pipe).poll_read(cx, &mut buffer)?.is_pending() {
+                break;
+            }
+            if buffer.filled().is_empty() {
+                self.is_at_eof = true;
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            self.ahead.extend_from_slice(buffer.filled());
+        }
+        Ok(())
     }
 
     fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -328,11 +398,13 @@ impl AsyncRead for Socket {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let filled = buf.filled().len();
-        if self.before.is_empty() {
-            ready!(Pin::new(&mut self.pipe).poll_read(cx, buf))?;
+        if self.ahead.is_empty() {
+            let read = Pin::new(&mut self.pipe).poll_read(cx, buf);
+            self.is_read = read.is_pending();
+            ready!(read)?;
         } else {
-            let count = self.before.len().min(buf.remaining());
-            buf.put_slice(&self.before.split_to(count));
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(count));
         }
         if buf.filled().len() == filled {
             self.is_at_eof = true;
@@ -352,6 +424,7 @@ impl AsyncWrite for Socket {
         if self.replace(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
+        self.look_for_end(cx)?;
         let written = Pin::new(&mut self.pipe).poll_write(cx, buf);
         self.note(written.is_pending());
         written
@@ -365,6 +438,7 @@ impl AsyncWrite for Socket {
         if bufs.first().is_some_and(|first| self.replace(first)) {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
+        self.look_for_end(cx)?;
         let written = Pin::new(&mut self.pipe).poll_write_vectored(cx, bufs);
         self.note(written.is_pending());
         written
@@ -376,13 +450,14 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_instead(cx))?;
+        self.look_for_end(cx)?;
         let flushed = Pin::new(&mut self.pipe).poll_flush(cx);
         // Under TLS writing only fills a buffer; it is here that a full socket
         // shows.
         self.note(flushed.is_pending());
         ready!(flushed)?;
         // hyper flushes once all it had to write is written.
-        if self.conn.phase() == Phase::Answering {
+        if matches!(self.conn.phase(), Phase::Answering | Phase::Ending) {
             self.conn.enter(Phase::Idle);
         }
         Poll::Ready(Ok(()))

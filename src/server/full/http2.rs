@@ -4,15 +4,16 @@
 use super::{
     super::gateway::Gateway,
     LINGER, Site,
-    conn::{Conn, Seat},
+    conn::Seat,
     heads::Heads,
+    pieces::Pieces,
     pipe::Pipe,
-    service,
-    streams::{Pieces, Stream},
+    service::{self, Place},
+    streams::{Stream, Streams},
 };
 use crate::config::HttpConfig;
-use hyper::server::conn::http2::Builder;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::{rt::Executor, server::conn::http2::Builder};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     future::poll_fn,
     io,
@@ -40,7 +41,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// Largest frame, in bytes: the least that the standard allows to say.
 const FRAME_BYTES: u32 = 16 << 10;
 
-/// What is kept of a stream's answer beyond what its client has room for.
+/// What of a stream's answer is cut into frames before its turn comes. How much
+/// the streams of a connection have together is bounded in [`Streams`].
 const SEND_BUFFER_BYTES: usize = 64 << 10;
 
 /// Remembered headers of a connection (HPACK), in bytes: the standard's default.
@@ -53,22 +55,46 @@ const HEADER_OVERHEAD_BYTES: usize = 32;
 /// it may hold reads, which nothing else would end.
 const PINGS_PER_IDLE_TIME: u32 = 3;
 
+tokio::task_local! {
+    /// What a task of [`Tasks`] runs.
+    static STREAM: Arc<Stream>;
+}
+
+/// Runs each stream in a task of its own, which is how a single one of them can
+/// be ended: hyper, which waits for its client, has no other way.
+#[derive(Clone)]
+struct Tasks(Arc<Streams>);
+
+impl<F: Future + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        // Before its task runs: it counts from now on.
+        let stream = Stream::begin(&self.0);
+        // In a box: a future that takes another has room for it twice.
+        let task = Box::pin(STREAM.scope(stream.clone(), task));
+        tokio::spawn(stream.run(task));
+    }
+}
+
 /// Serves a connection until it ends.
 pub(super) async fn serve(gateway: Arc<Gateway>, seat: Seat, pipe: Pipe, peer: IpAddr) {
     let config = gateway.http();
     let conn = seat.conn.clone();
-    conn.speaks_http2();
+    let streams = conn.speaks_http2();
     let service = {
         let (gateway, conn) = (gateway.clone(), conn.clone());
         hyper::service::service_fn(move |request| {
-            // Before the task of the stream is: it counts from now on.
-            let stream = Stream::begin(&conn);
-            let answer = service::serve(gateway.clone(), conn.clone(), peer, Site::Public, request);
-            async move { answer.await.map(|answer| answer.map(|body| Pieces::new(body, stream))) }
+            let (gateway, conn) = (gateway.clone(), conn.clone());
+            async move {
+                // It is a task of ours that polls this.
+                let stream = STREAM.with(Arc::clone);
+                let place = Place { conn, stream: Some(stream.clone()), peer, site: Site::Public };
+                let answer = service::serve(gateway, place, request).await;
+                answer.map(|answer| answer.map(|body| Pieces::new(body, stream)))
+            }
         })
     };
-    let socket = Socket { pipe, conn: conn.clone(), heads: Heads::new() };
-    let mut http = pin!(builder(config).serve_connection(TokioIo::new(socket), service));
+    let socket = Socket { pipe, streams: streams.clone(), heads: Heads::new() };
+    let mut http = pin!(builder(config, streams).serve_connection(TokioIo::new(socket), service));
     let mut is_finishing = false;
     let ended = poll_fn(|cx| {
         let orders = conn.orders(cx);
@@ -95,8 +121,8 @@ pub(super) async fn serve(gateway: Arc<Gateway>, seat: Seat, pipe: Pipe, peer: I
     }
 }
 
-fn builder(config: &HttpConfig) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(config: &HttpConfig, streams: Arc<Streams>) -> Builder<Tasks> {
+    let mut builder = Builder::new(Tasks(streams));
     // A head that is too large for the gateway, but not much, gets its error
     // in JSON. hyper bounds the frames of one by this, too (CVE-2024-27316).
     let overhead = config.max_headers.saturating_mul(HEADER_OVERHEAD_BYTES);
@@ -117,11 +143,20 @@ fn builder(config: &HttpConfig) -> Builder<TokioExecutor> {
     builder
 }
 
-/// The bytes of a connection, and whether part of a head is among them.
+/// The bytes of a connection: whether part of a head is among them, and whether
+/// its client takes any.
 struct Socket {
     pipe: Pipe,
-    conn: Arc<Conn>,
+    streams: Arc<Streams>,
     heads: Heads,
+}
+
+impl Socket {
+    /// Looks at how a write went.
+    fn noted<T>(&self, written: Poll<T>) -> Poll<T> {
+        self.streams.note_socket(written.is_pending());
+        written
+    }
 }
 
 impl AsyncRead for Socket {
@@ -136,10 +171,8 @@ impl AsyncRead for Socket {
         let was_within = me.heads.is_within();
         let has_ended = me.heads.see(&buf.filled()[before..]);
         let is_within = me.heads.is_within();
-        if let Some(streams) = me.conn.streams()
-            && (is_within != was_within || has_ended)
-        {
-            streams.note_head(is_within);
+        if is_within != was_within || has_ended {
+            me.streams.note_head(is_within);
         }
         Poll::Ready(Ok(()))
     }
@@ -151,7 +184,8 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipe).poll_write(cx, buf)
+        let written = Pin::new(&mut self.pipe).poll_write(cx, buf);
+        self.noted(written)
     }
 
     fn poll_write_vectored(
@@ -159,7 +193,8 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipe).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.pipe).poll_write_vectored(cx, bufs);
+        self.noted(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -167,7 +202,10 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_flush(cx)
+        // Under TLS writing only fills a buffer; it is here that a full socket
+        // shows.
+        let flushed = Pin::new(&mut self.pipe).poll_flush(cx);
+        self.noted(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

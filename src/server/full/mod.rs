@@ -7,6 +7,7 @@ mod follow;
 mod heads;
 mod held;
 mod http2;
+mod pieces;
 mod pipe;
 mod secure;
 mod service;
@@ -21,10 +22,11 @@ pub(super) use secure::serve_tls;
 use self::{
     conn::{Conn, Phase, Seat, Socket, last_words},
     pipe::Pipe,
+    service::Place,
 };
 use super::gateway::Gateway;
 use crate::transport::{Code, ErrorBody};
-use bytes::Bytes;
+use bytes::BytesMut;
 use futures_util::FutureExt;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -64,7 +66,7 @@ pub(super) fn take_over(gateway: &Arc<Gateway>, socket: OwnedFd, input: &[u8], p
     let seat = Conns::seat(gateway, Site::Public);
     match TcpStream::from_std(StdTcpStream::from(socket)) {
         Ok(tcp) => {
-            let input = Bytes::copy_from_slice(input);
+            let input = BytesMut::from(input);
             tokio::spawn(serve(gateway.clone(), seat, Pipe::Tcp(tcp), input, peer, Site::Public));
         }
         Err(error) => tracing::debug!(%peer, %error, "a connection went away at once"),
@@ -74,7 +76,7 @@ pub(super) fn take_over(gateway: &Arc<Gateway>, socket: OwnedFd, input: &[u8], p
 /// Serves the operator.
 pub(super) fn serve_admin(gateway: &Arc<Gateway>, tcp: TcpStream, peer: IpAddr) {
     let seat = Conns::seat(gateway, Site::Admin);
-    tokio::spawn(serve(gateway.clone(), seat, Pipe::Tcp(tcp), Bytes::new(), peer, Site::Admin));
+    tokio::spawn(serve(gateway.clone(), seat, Pipe::Tcp(tcp), BytesMut::new(), peer, Site::Admin));
 }
 
 /// Answers with an error, and ends the connection.
@@ -95,7 +97,7 @@ async fn serve(
     gateway: Arc<Gateway>,
     seat: Seat,
     pipe: Pipe,
-    input: Bytes,
+    input: BytesMut,
     peer: IpAddr,
     site: Site,
 ) {
@@ -104,7 +106,8 @@ async fn serve(
     let service = {
         let (gateway, conn) = (gateway.clone(), conn.clone());
         hyper::service::service_fn(move |request| {
-            service::serve(gateway.clone(), conn.clone(), peer, site, request)
+            let place = Place { conn: conn.clone(), stream: None, peer, site };
+            service::serve(gateway.clone(), place, request)
         })
     };
     let mut builder = http1::Builder::new();

@@ -10,7 +10,7 @@ use super::{
     http2,
     pipe::Pipe,
 };
-use bytes::Bytes;
+use bytes::BytesMut;
 use std::{future::poll_fn, io, net::IpAddr, pin::pin, sync::Arc, task::Poll};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -31,7 +31,7 @@ pub(in super::super) fn serve_tls(gateway: &Arc<Gateway>, tls: &Tls, tcp: TcpStr
         if speaks_h2 {
             tokio::spawn(http2::serve(gateway, seat, pipe, peer));
         } else {
-            tokio::spawn(super::serve(gateway, seat, pipe, Bytes::new(), peer, Site::Public));
+            tokio::spawn(super::serve(gateway, seat, pipe, BytesMut::new(), peer, Site::Public));
         }
     });
 }

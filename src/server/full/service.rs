@@ -17,7 +17,7 @@ use super::{
     follow::{self, Follower},
     held::HeldRead,
     stream::{Answering, Stream},
-    streams::BodyRoom,
+    streams::{self, BodyRoom},
     websocket::{self, Upgrade},
 };
 use crate::{
@@ -36,19 +36,38 @@ use std::{borrow::Cow, convert::Infallible, net::IpAddr, sync::Arc, time::Durati
 /// A WebSocket that sends back what it gets, in `cometbox dev` alone.
 const ECHO: &str = "/-/dev/echo";
 
+/// Where a request came in.
+pub(super) struct Place {
+    pub conn: Arc<Conn>,
+    /// Of HTTP/2.
+    pub stream: Option<Arc<streams::Stream>>,
+    pub peer: IpAddr,
+    pub site: Site,
+}
+
+impl Place {
+    /// Waits until an answer may be made: one connection of HTTP/2 can ask for
+    /// any number of them before it takes the first.
+    async fn room(&self) {
+        if let Some(stream) = &self.stream {
+            stream.room().await;
+        }
+    }
+}
+
 /// One request.
 pub(super) async fn serve(
     gateway: Arc<Gateway>,
-    conn: Arc<Conn>,
-    peer: IpAddr,
-    site: Site,
+    place: Place,
     request: Request<Incoming>,
 ) -> Result<Response<Answering>, Infallible> {
+    let Place { conn, peer, site, .. } = &place;
     conn.enter(Phase::Busy);
+    place.room().await;
     let (parts, body) = request.into_parts();
     let has_streams = parts.version == Version::HTTP_2;
     let headers = || all_headers(&parts);
-    let ask = ask(&parts, &headers, peer);
+    let ask = ask(&parts, &headers, *peer);
     let grant = match site {
         Site::Admin => None,
         Site::Public => cors::grant(gateway.cors(), ask.origin),
@@ -60,7 +79,7 @@ pub(super) async fn serve(
     };
     let first = match site {
         Site::Admin => First::Reply("admin", admin::reply(&gateway, &parts.method, ask.path)),
-        Site::Public => answer(&gateway, &conn, &parts, &ask, body).await,
+        Site::Public => answer(&gateway, conn, &parts, &ask, body).await,
     };
     // A held read keeps nothing of its request: hyper would have to keep the
     // buffer that it came in.
@@ -73,15 +92,20 @@ pub(super) async fn serve(
         First::Done(reply) => reply,
         First::Held(read) => {
             let app = read.app().clone();
+            conn.enter(Phase::Held);
             let answer = read.await;
+            place.room().await;
             app.requests().read(&answer);
             Reply::answer(&answer, wish.format)
         }
-        First::Connect(held) => held.answer().await,
+        First::Connect(held) => {
+            conn.enter(Phase::Held);
+            held.answer(place.room()).await
+        }
         First::Stream(follower, format) => {
             conn.enter(Phase::Streaming);
             let head = response(stream_head(format), gateway.cors(), grant);
-            let stream = Stream::new(follower, format, conn);
+            let stream = Stream::new(follower, format, place.conn);
             return Ok(head.map(|_| Answering::Stream(Box::new(stream))));
         }
         First::Upgrade(response) => {

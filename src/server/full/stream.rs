@@ -1,7 +1,7 @@
 //! A mailbox as the body of an answer that does not end.
 
 use super::{
-    conn::{Conn, Phase},
+    conn::Conn,
     follow::{Follower, Next},
 };
 use crate::transport::StreamFormat;
@@ -59,8 +59,7 @@ impl Stream {
             Next::End(why) => {
                 self.format.end(&why, &mut out);
                 self.phase = At::End;
-                // From here on it is an answer like others.
-                self.conn.enter(Phase::Answering);
+                self.conn.end_stream();
             }
         }
         Poll::Ready(Some(out))

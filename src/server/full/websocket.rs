@@ -153,9 +153,13 @@ pub(super) async fn serve(
         .write_buffer_size(0)
         .max_message_size(Some(max_bytes))
         .max_frame_size(Some(max_bytes));
-    let mut socket =
-        WebSocketStream::from_partially_read(socket, before.into(), Role::Server, Some(config))
-            .await;
+    let mut socket = WebSocketStream::from_partially_read(
+        socket.upgraded(),
+        before.into(),
+        Role::Server,
+        Some(config),
+    )
+    .await;
     // The one order that is not for later: it does not read what it is sent.
     let timed_out = poll_fn(|cx| match conn.orders(cx).timed_out {
         true => Poll::Ready(()),

@@ -1,22 +1,47 @@
 //! One reader for each way to read, so that what holds for all of them is
 //! tested with all of them.
 
-use crate::support::{Client, Gateway, PATIENCE, Stream};
+use super::wire::{Asking, Duplex, OverH2, Wire, asking, connect};
+use crate::{
+    support::{Client, Gateway, PATIENCE, Source, Stream},
+    tls::World,
+};
 use serde_json::{Value, json};
-use std::net::TcpStream;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
 use tokio_tungstenite::tungstenite::{
     self, Message, WebSocket, client::IntoClientRequest, protocol::CloseFrame,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Way {
+pub enum Kind {
     Poll,
     Events,
     Lines,
     WebSocket,
 }
 
-pub const WAYS: [Way; 4] = [Way::Poll, Way::Events, Way::Lines, Way::WebSocket];
+/// How a mailbox is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Way {
+    pub kind: Kind,
+    pub wire: Wire,
+}
+
+/// All there are: over HTTP/2 there are no WebSockets.
+pub fn ways() -> impl Iterator<Item = Way> {
+    let kinds = [Kind::Poll, Kind::Events, Kind::Lines, Kind::WebSocket];
+    let wires = [Wire::Plain, Wire::Tls, Wire::Http2];
+    let all = wires.into_iter().flat_map(move |wire| kinds.map(|kind| Way { kind, wire }));
+    all.filter(|way| (way.kind, way.wire) != (Kind::WebSocket, Wire::Http2))
+}
+
+/// Those that go on after a message.
+pub fn streams() -> impl Iterator<Item = Way> {
+    ways().filter(|way| way.kind != Kind::Poll)
+}
 
 /// What a reader gets.
 #[derive(PartialEq, Eq, Debug)]
@@ -30,14 +55,14 @@ pub enum Got {
 /// Reads the mailbox `ann` of `lab`.
 pub enum Reader {
     Poll(Box<LongPoll>),
-    Events(Stream),
-    Lines(Stream),
-    WebSocket(Box<Socket>, Vec<Got>),
+    Events(Stream<Box<dyn Source>>),
+    Lines(Stream<Box<dyn Source>>),
+    WebSocket(Box<Socket<Box<dyn Duplex>>>, Vec<Got>),
 }
 
 /// Reads one answer after the other.
 pub struct LongPoll {
-    client: Client,
+    client: Box<dyn Asking>,
     path: String,
     cursor: u64,
     is_asked: bool,
@@ -48,14 +73,14 @@ impl LongPoll {
     fn ask(&mut self) {
         if !std::mem::replace(&mut self.is_asked, true) {
             let path = format!("{}&cursor={}", self.path, self.cursor);
-            self.client.send("GET", &path, &[], b"");
+            self.client.send(&path, &[]);
         }
     }
 
     fn next(&mut self) -> Got {
         while self.got.is_empty() {
             self.ask();
-            let answer = self.client.receive().expect("a read is answered");
+            let answer = self.client.receive();
             self.is_asked = false;
             match answer.status {
                 200 => self.cursor = batch(&answer.json(), &mut self.got),
@@ -69,37 +94,36 @@ impl LongPoll {
 
 impl Reader {
     /// Returns when the mailbox holds its read.
-    pub fn start(gateway: &Gateway, way: Way, key: &str, cursor: u64) -> Self {
-        let reader = Self::start_with_messages(gateway, way, key, cursor);
-        gateway.until_held(1);
+    pub fn start(world: &World, way: Way, key: &str, cursor: u64) -> Self {
+        let reader = Self::start_with_messages(world, way, key, cursor);
+        world.gateway.until_held(1);
         reader
     }
 
     /// Something may be waiting for it.
-    pub fn start_with_messages(gateway: &Gateway, way: Way, key: &str, cursor: u64) -> Self {
+    pub fn start_with_messages(world: &World, way: Way, key: &str, cursor: u64) -> Self {
         let path = format!("/lab/mailboxes/ann?key={key}&cursor={cursor}");
-        match way {
-            Way::Poll => {
+        match way.kind {
+            Kind::Poll => {
                 let path = format!("/lab/mailboxes/ann?key={key}");
-                let (client, got) = (gateway.client(), Vec::new());
+                let (client, got) = (asking(world, way.wire), Vec::new());
                 let mut poll = LongPoll { client, path, cursor, is_asked: false, got };
                 poll.ask();
                 Self::Poll(Box::new(poll))
             }
-            Way::Events => {
-                let accept = [("accept", "text/event-stream")];
-                let mut stream = Stream::open(gateway.client(), &path, &accept);
+            Kind::Events => {
+                let mut stream = open(world, way.wire, &path, "text/event-stream");
                 assert!(stream.until("\n\n").is_some_and(|first| first.starts_with("retry: ")));
                 Self::Events(stream)
             }
-            Way::Lines => {
-                let accept = [("accept", "application/x-ndjson")];
-                let mut stream = Stream::open(gateway.client(), &path, &accept);
+            Kind::Lines => {
+                let mut stream = open(world, way.wire, &path, "application/x-ndjson");
                 assert_eq!(stream.until("\n"), Some(format!("{{\"cursor\":{cursor}}}")));
                 Self::Lines(stream)
             }
-            Way::WebSocket => {
-                let mut socket = Socket::open(gateway, &path, None).expect("a good handshake");
+            Kind::WebSocket => {
+                let socket = Socket::over(connect(world, way.wire), &path, None);
+                let mut socket = socket.expect("a good handshake");
                 let first = json!({"cursor": cursor, "lost": 0, "messages": []});
                 assert_eq!(socket.json().ok(), Some(first));
                 Self::WebSocket(Box::new(socket), Vec::new())
@@ -159,6 +183,17 @@ impl Reader {
     }
 }
 
+/// A stream over this wire.
+fn open(world: &World, wire: Wire, path: &str, accept: &str) -> Stream<Box<dyn Source>> {
+    let headers = [("accept", accept)];
+    if wire == Wire::Http2 {
+        let mut source = OverH2::connect(world);
+        let head = source.open(path, &headers);
+        return Stream::over(source, head).boxed();
+    }
+    Stream::open(Client::over(connect(world, wire)), path, &headers).boxed()
+}
+
 /// Takes a batch apart; its cursor.
 fn batch(batch: &Value, got: &mut Vec<Got>) -> u64 {
     let lost = batch["lost"].as_u64().expect("a number");
@@ -185,7 +220,7 @@ fn event(text: &str) -> Got {
 }
 
 /// A WebSocket client.
-pub struct Socket(pub WebSocket<TcpStream>);
+pub struct Socket<S = TcpStream>(pub WebSocket<S>);
 
 impl Socket {
     pub fn open(
@@ -195,13 +230,23 @@ impl Socket {
     ) -> Result<Self, Box<tungstenite::Error>> {
         let tcp = TcpStream::connect(gateway.addr).expect("the gateway listens");
         tcp.set_read_timeout(Some(PATIENCE)).expect("a positive time");
-        let mut request =
-            format!("ws://{}{path}", gateway.addr).into_client_request().expect("a good URL");
+        Self::over(tcp, path, sub_protocol)
+    }
+}
+
+impl<S: Read + Write> Socket<S> {
+    /// Shakes hands on a connection.
+    pub fn over(
+        stream: S,
+        path: &str,
+        sub_protocol: Option<&str>,
+    ) -> Result<Self, Box<tungstenite::Error>> {
+        let mut request = format!("ws://test{path}").into_client_request().expect("a good URL");
         if let Some(name) = sub_protocol {
             let name = name.parse().expect("a header's value");
             request.headers_mut().insert("sec-websocket-protocol", name);
         }
-        match tungstenite::client(request, tcp) {
+        match tungstenite::client(request, stream) {
             Ok((socket, _)) => Ok(Self(socket)),
             Err(tungstenite::HandshakeError::Failure(error)) => Err(Box::new(error)),
             Err(tungstenite::HandshakeError::Interrupted(_)) => panic!("no answer to a handshake"),

@@ -1,10 +1,10 @@
 //! Server-sent events and lines, byte by byte.
 
 use super::{
-    reader::{Got, Reader, Way},
-    start,
+    close, start, start_both,
+    wire::{Wire, connect},
 };
-use crate::support::{Gateway, Stream, lab};
+use crate::support::{Client, Gateway, Stream, eventually, lab};
 
 const EVENTS: [(&str, &str); 1] = [("accept", "text/event-stream")];
 const LINES: [(&str, &str); 1] = [("accept", "application/x-ndjson")];
@@ -151,75 +151,72 @@ fn a_stream_is_answered_like_other_requests() {
     assert_eq!(again.head.status, 200);
 }
 
+/// A request for this, on a connection that stays.
+fn request(path: &str, accept: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\n\r\n")
+}
+
 #[test]
 fn what_is_sent_behind_a_stream_is_served_after_it() {
-    let gateway = start("", "");
-    let mut backend = gateway.client();
-    let key = backend.open("ann");
+    let world = start_both("", "");
+    let mut backend = world.gateway.client();
+    let (next, padded) = (&*request("/nowhere", "*/*"), request("/nowhere", &"x".repeat(3000)));
+    for wire in [Wire::Plain, Wire::Tls] {
+        for (what, with_it, later) in [
+            ("with it", vec![next], vec![]),
+            ("later", vec![], vec![next]),
+            ("both", vec![next], vec![next]),
+            ("in parts", vec![next], vec![&padded[..1000], &padded[1000..], next]),
+        ] {
+            let key = backend.open("ann");
+            let path = format!("/lab/mailboxes/ann?key={key}");
+            let mut client = Client::over(connect(&world, wire));
+            let sent = [request(&path, "text/event-stream"), with_it.concat()].concat();
+            assert!(client.send_raw(sent.as_bytes()));
+            assert_eq!(client.receive().expect("a head").status, 200);
+            world.gateway.until_held(1);
+            for part in &later {
+                assert!(client.send_raw(part.as_bytes()));
+            }
+            // All of it is there when the stream ends.
+            backend.publish_to("ann", "1");
+            while !client.chunk().expect("it goes on").starts_with("id: 1") {}
+            close(&mut backend, &key);
+            while client.chunk().is_some() {}
+            let requests = [with_it.concat(), later.concat()].concat().matches("GET").count();
+            for _ in 0..requests {
+                let next = client.receive().expect("the next answer");
+                assert_eq!(next.status, 404, "{wire:?} {what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_hangs_up_is_gone_whatever_it_has_sent_behind() {
+    // Nothing is sent to it that would bring an error back.
+    let world = start_both("keep_alive_s = 600", "max_wait_s = 600");
+    let key = world.gateway.client().open("ann");
     let path = format!("/lab/mailboxes/ann?key={key}");
-    let mut client = gateway.client();
-    let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n");
-    assert!(client.send_raw(format!("{head}GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()));
-    assert_eq!(client.receive().expect("a head").status, 200);
-    gateway.until_held(1);
-    assert_eq!(backend.request("DELETE", &path, &[], b"").status, 204);
-    while client.chunk().is_some() {}
-    assert_eq!(client.receive().expect("the next answer").status, 404);
-}
-
-/// Reads nothing, while so much comes that no socket takes it.
-fn stall(gateway: &Gateway, way: Way) -> Reader {
-    let mut backend = gateway.client();
-    let key = backend.open("ann");
-    let reader = Reader::start(gateway, way, &key, 0);
-    let data = format!("\"{}\"", "x".repeat(MESSAGE_BYTES));
-    for _ in 0..MESSAGES {
-        backend.publish_to("ann", &data);
+    let next = request("/nowhere", "*/*");
+    for wire in [Wire::Plain, Wire::Tls] {
+        for accept in ["text/event-stream", "application/x-ndjson", "application/json"] {
+            for (what, with_it, later) in
+                [("with it", next.repeat(3), None), ("both", next.clone(), Some(next.repeat(100)))]
+            {
+                let mut client = Client::over(connect(&world, wire));
+                let sent = [request(&path, accept), with_it].concat();
+                assert!(client.send_raw(sent.as_bytes()));
+                world.gateway.until_held(1);
+                if let Some(later) = later {
+                    assert!(client.send_raw(later.as_bytes()));
+                }
+                drop(client);
+                eventually(
+                    || world.gateway.metric("cometbox_held_reads{app=\"lab\"}") == 0,
+                    &format!("{wire:?} {accept}, {what}"),
+                );
+            }
+        }
     }
-    reader
-}
-
-const MESSAGE_BYTES: usize = 32 << 10;
-const MESSAGES: usize = 100;
-
-#[test]
-fn who_does_not_read_is_bounded_and_ended() {
-    for way in [Way::Events, Way::Lines, Way::WebSocket] {
-        let gateway = start("idle_timeout_s = 1", "");
-        let _reader = stall(&gateway, way);
-        // It is ended, as is the backend's silent connection.
-        gateway.until("cometbox_connections", 0);
-        let handed_out = gateway.metric("cometbox_messages_handed_out_total{app=\"lab\"}");
-        // What it was sent and did not take: the sockets' buffers, and one answer.
-        let in_flight_bytes = usize::try_from(handed_out).expect("a few") * MESSAGE_BYTES;
-        assert!(in_flight_bytes < 1 << 20, "{way:?}: {handed_out} messages");
-    }
-}
-
-#[test]
-fn nobody_waits_on_the_way_down_for_who_does_not_read() {
-    for way in [Way::Events, Way::Lines, Way::WebSocket] {
-        let mut gateway = start("shutdown_grace_s = 600", "");
-        let _reader = stall(&gateway, way);
-        gateway.signal("TERM");
-        assert!(gateway.wait().success(), "{way:?}");
-    }
-}
-
-#[test]
-fn what_a_slow_reader_missed_is_there_or_told() {
-    let gateway = start("idle_timeout_s = 1", "mailbox_bytes = 1_000_000");
-    let reader = stall(&gateway, Way::Events);
-    gateway.until("cometbox_connections", 0);
-    let Reader::Events(mut stream) = reader else { unreachable!("it was asked for") };
-    let mut last = 0;
-    while let Some(event) = stream.event() {
-        last = event.lines().next().and_then(|id| id[4..].parse().ok()).expect("an id");
-    }
-    let key = stream.path().split("key=").nth(1).and_then(|rest| rest.split('&').next());
-    let key = key.expect("it has one").to_owned();
-    let mut again = Reader::start_with_messages(&gateway, Way::Lines, &key, last);
-    let Got::Lost(lost) = again.next() else { panic!("more than a mailbox holds went by") };
-    let Got::Message(first, _) = again.next() else { panic!("the others are there") };
-    assert_eq!(first, last + lost + 1);
 }

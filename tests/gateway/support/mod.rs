@@ -15,7 +15,7 @@ use std::{
 };
 
 pub use client::{Client, Response};
-pub use stream::Stream;
+pub use stream::{Source, Stream};
 
 /// Far more than anything here takes, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -182,10 +182,18 @@ impl Gateway {
 
     /// Its memory, in bytes.
     pub fn memory_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most memory that it has had, in bytes.
+    pub fn peak_memory_bytes(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, line: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id()));
         let status = status.expect("it runs");
-        let line =
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has some");
+        let line = status.lines().find_map(|it| it.strip_prefix(line)).expect("it has some");
         let kib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
         kib * 1024
     }

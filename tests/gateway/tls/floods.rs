@@ -167,9 +167,9 @@ fn a_client_that_is_gone_without_a_word_is_found() {
 
 /// When a connection is told that it ends, and why, on which these bytes are all
 /// that the client says but for answers to pings. And it does end.
-fn ends(world: &World, settings: &[u8], bytes: &[u8], is_alive: bool) -> (Duration, u32) {
+fn ends(world: &World, bytes: &[u8], is_alive: bool) -> (Duration, u32) {
     let started = Instant::now();
-    let mut raw = Raw::connect(world, settings);
+    let mut raw = Raw::connect(world, &[]);
     raw.send(bytes);
     let mut told = None;
     while let Some(it) = raw.receive() {
@@ -190,36 +190,21 @@ fn ends(world: &World, settings: &[u8], bytes: &[u8], is_alive: bool) -> (Durati
 #[test]
 fn nobody_may_take_for_ever() {
     // Pings come after 2 s, and take effect 1 s later: a head is late before.
-    let world = World::start(
-        "http = { idle_timeout_s = 6, head_timeout_s = 1 }\n",
-        "mailbox_bytes = 2000000, max_answer_bytes = 2000000",
-    );
-    let mut publisher = world.gateway.client();
-    let key = publisher.open("ann");
-    publisher.publish_to("ann", &format!("\"{}\"", "x".repeat(900_000)));
-    let large = get(1, &format!("/lab/mailboxes/ann?cursor=0&key={key}"));
-    // With a read that is held beside it: the connection is not idle.
-    let mut busy = |name: &str| {
-        let held = format!("/lab/mailboxes/{name}?key={}", publisher.open(name));
-        [large.clone(), get(3, &held)].concat()
-    };
-    let (untaken, half_taken) = (busy("bob"), busy("cleo"));
-    let (script, no_window) = (get(1, "/cometbox.js"), setting(INITIAL_WINDOW_SIZE, 0));
+    let world = World::start("http = { idle_timeout_s = 6, head_timeout_s = 1 }\n", "");
+    let script = get(1, "/cometbox.js");
     let head = frame(HEADERS, END_STREAM, 1, &head("GET", "/cometbox.js"));
     let (idle, late) = (6000..9000, 1000..2900);
     std::thread::scope(|scope| {
-        for (what, settings, bytes, is_alive, expected_ms) in [
-            ("silence", &[][..], &[][..], true, idle.clone()),
-            ("silence after an answer", &[], &script, true, idle.clone()),
-            ("an answer that is not taken", &no_window, &untaken, true, idle.clone()),
-            ("nor all of it", &[], &half_taken, true, idle),
-            ("part of a frame", &[], &script[..7], false, late.clone()),
-            ("part of a head", &[], &script[..20], false, late.clone()),
-            ("a head that stops", &[], &head, false, late),
+        for (what, bytes, is_alive, expected_ms) in [
+            ("silence", &[][..], true, idle.clone()),
+            ("silence after an answer", &script, true, idle),
+            ("part of a frame", &script[..7], false, late.clone()),
+            ("part of a head", &script[..20], false, late.clone()),
+            ("a head that stops", &head, false, late),
         ] {
             let world = &world;
             scope.spawn(move || {
-                let (took, reason) = ends(world, settings, bytes, is_alive);
+                let (took, reason) = ends(world, bytes, is_alive);
                 let range = expected_ms.start - 50..expected_ms.end;
                 assert!(range.contains(&took.as_millis()), "{what}: {took:?}");
                 assert_eq!(reason, NO_ERROR, "{what}");

@@ -80,6 +80,13 @@ pub fn get(stream: u32, path: &str) -> Vec<u8> {
     frame(HEADERS, END_STREAM | END_HEADERS, stream, &head("GET", path))
 }
 
+/// With more headers.
+pub fn get_with(stream: u32, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    let mut head = head("GET", path);
+    headers.iter().for_each(|(name, value)| head.extend(header(name, value)));
+    frame(HEADERS, END_STREAM | END_HEADERS, stream, &head)
+}
+
 /// A connection that has said its preface and settings.
 pub struct Raw {
     pub tls: Tls,

@@ -3,18 +3,26 @@
 use super::{NAME, World};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, Version, client::conn::http2::SendRequest};
+use hyper::{Request, Version, body::Incoming, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use std::future::Future;
+use std::{
+    future::Future,
+    net::{Shutdown, TcpStream as StdTcpStream},
+    sync::Arc,
+};
 use tokio::{net::TcpStream, runtime::Runtime, task::JoinHandle};
 use tokio_rustls::TlsConnector;
 
 use crate::support::{PATIENCE, Response};
 
+/// Some megabytes are usual.
+const WINDOW_BYTES: u32 = 4 << 20;
+
 /// One connection of HTTP/2, which any number of requests share.
 #[derive(Clone)]
 pub struct H2 {
     requests: SendRequest<Full<Bytes>>,
+    socket: Arc<StdTcpStream>,
 }
 
 pub fn runtime() -> Runtime {
@@ -24,14 +32,34 @@ pub fn runtime() -> Runtime {
 impl H2 {
     /// And the task that ends with the connection: well, or not.
     pub async fn connect(world: &World) -> (Self, JoinHandle<hyper::Result<()>>) {
-        let tcp = TcpStream::connect(world.addr()).await.expect("the gateway listens");
+        Self::connect_with(world, WINDOW_BYTES).await
+    }
+
+    /// The same, with room for so many bytes that nobody has read, on a stream and
+    /// on the connection; at least 65 535.
+    pub async fn connect_with(
+        world: &World,
+        window_bytes: u32,
+    ) -> (Self, JoinHandle<hyper::Result<()>>) {
+        let socket = StdTcpStream::connect(world.addr()).expect("the gateway listens");
+        socket.set_nonblocking(true).expect("an open socket");
+        let tcp = TcpStream::from_std(socket.try_clone().expect("an open socket"));
+        let tcp = tcp.expect("a socket that does not block");
         let connector = TlsConnector::from(world.config(&["h2"]));
         let name = NAME.try_into().expect("a name");
         let tls = connector.connect(name, tcp).await.expect("a handshake");
-        let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        builder
+            .initial_stream_window_size(window_bytes)
+            .initial_connection_window_size(window_bytes);
         let (requests, connection) =
             builder.handshake(TokioIo::new(tls)).await.expect("it speaks HTTP/2");
-        (Self { requests }, tokio::spawn(connection))
+        (Self { requests, socket: Arc::new(socket) }, tokio::spawn(connection))
+    }
+
+    /// Breaks the connection, without a word.
+    pub fn cut(&self) {
+        self.socket.shutdown(Shutdown::Both).expect("an open socket");
     }
 
     /// A request, on its way from now on. Dropped before its answer, its stream
@@ -43,6 +71,22 @@ impl H2 {
         headers: &[(&str, &str)],
         body: &str,
     ) -> impl Future<Output = hyper::Result<Response>> + Send + use<> {
+        let begun = self.begin(method, path, headers, body);
+        async move {
+            let (mut response, body) = begun.await?;
+            response.body = body.collect().await?.to_bytes().into();
+            Ok(response)
+        }
+    }
+
+    /// The same with what follows the head as it comes.
+    pub fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> impl Future<Output = hyper::Result<(Response, Incoming)>> + Send + use<> {
         let mut request = Request::builder()
             .method(method)
             .version(Version::HTTP_2)
@@ -60,11 +104,8 @@ impl H2 {
             let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
                 (name.to_string(), value.to_str().expect("text").to_owned())
             };
-            Ok(Response {
-                status: head.status.as_u16(),
-                headers: head.headers.iter().map(header).collect(),
-                body: body.collect().await?.to_bytes().into(),
-            })
+            let headers = head.headers.iter().map(header).collect();
+            Ok((Response { status: head.status.as_u16(), headers, body: Vec::new() }, body))
         }
     }
 

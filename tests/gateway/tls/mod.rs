@@ -5,7 +5,11 @@ mod floods;
 mod frames;
 mod h2;
 mod http2;
+mod many;
 mod mistakes;
+mod unread;
+
+pub use h2::{H2, runtime};
 
 use crate::support::{Client, Gateway, PATIENCE, lab};
 use rcgen::{CertifiedKey, KeyPair};
@@ -60,15 +64,15 @@ fn table(folder: &Path) -> String {
 }
 
 /// A gateway with TLS and the app `lab`.
-struct World {
-    gateway: Gateway,
+pub struct World {
+    pub gateway: Gateway,
     pair: Pair,
     folder: TempDir,
 }
 
 impl World {
     /// `more` stands before the apps, `limits` are the app's.
-    fn start(more: &str, limits: &str) -> Self {
+    pub fn start(more: &str, limits: &str) -> Self {
         let (pair, folder) = (Pair::new(), tempfile::tempdir().expect("a temporary folder"));
         pair.write(folder.path());
         let comma = if limits.is_empty() { "" } else { ", " };
@@ -90,13 +94,18 @@ impl World {
         trusting(&[&self.pair], offers)
     }
 
+    /// A connection, to be spoken on as one likes.
+    pub fn connect(&self) -> Tls {
+        connect(self.addr(), self.config(&[]))
+    }
+
     fn client(&self) -> Client<Tls> {
-        Client::over(connect(self.addr(), self.config(&[])))
+        Client::over(self.connect())
     }
 }
 
 /// A client's side of TLS over a socket.
-type Tls = StreamOwned<ClientConnection, TcpStream>;
+pub type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 fn trusting(pairs: &[&Pair], offers: &[&str]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();

@@ -117,9 +117,11 @@ fn bad(message: impl Into<Cow<'static, str>>) -> ErrorBody {
 }
 
 impl Held {
-    pub async fn answer(self) -> Reply {
+    /// Its answer, made once there is `room` for it.
+    pub async fn answer(self, room: impl Future<Output = ()>) -> Reply {
         let Self { mut connect, form } = self;
         let answer = poll_fn(|cx| connect.poll_answer(cx)).await;
+        room.await;
         let mut replies = Replies::default();
         connect.answer(&answer, &mut replies);
         form.reply(replies)
