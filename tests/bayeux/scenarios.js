@@ -136,8 +136,8 @@ function run(kind) {
       const message = await told
       assert.deepEqual([message.successful, message.ext.reason], [true, 'opened again elsewhere'])
       // Time enough to shake hands anew, which would take the name from the second.
-      await second.meta.until((_, all) => all.filter(({ channel }) => channel === '/meta/connect').length === 4)
       const channels = (client) => client.meta.messages.map(({ channel }) => channel)
+      await second.meta.until(({ channel }) => channel === '/meta/disconnect' || channels(second).filter((other) => other === '/meta/connect').length === 4)
       assert.equal(channels(first).filter((channel) => channel === '/meta/handshake').length, 1)
       assert.ok(!channels(second).includes('/meta/disconnect'), `${channels(second)}`)
       await second.publish('/x', 1)
