@@ -9,7 +9,7 @@ const opened = await fetch(`${base}/chat/mailboxes`, {
 })
 const { mailbox, key } = await opened.json()
 
-const socket = new WebSocket(`${base.replace('http', 'ws')}/chat/mailboxes/${mailbox}?key=${key}`, 'cometbox.v1.json')
+const socket = new WebSocket(`${base.replace('http', 'ws')}/chat/mailboxes/${mailbox}`, ['cometbox.v1.json', `key.${key}`])
 socket.onopen = () => socket.send(JSON.stringify({ id: 1, send: { who: true } }))
 socket.onmessage = ({ data }) => {
   const { id, reply, lost, messages = [], cursor } = JSON.parse(data)

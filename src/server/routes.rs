@@ -318,7 +318,7 @@ fn read(
     ask: &Ask<'_>,
     conn: ConnId,
 ) -> Result<Outcome, ErrorBody> {
-    let ReadAsk { key, cursor, mut wait_ms } = read_ask(app, name, ask)?;
+    let ReadAsk { key, cursor, mut wait_ms } = read_ask(app, name, ask, None)?;
     let counted = match wait_ms {
         0 => Ok(None),
         _ => browsers::count(gateway, ask, key),
@@ -357,11 +357,18 @@ pub struct ReadAsk {
     pub wait_ms: u64,
 }
 
+/// `offered` is the key that a WebSocket brings as a sub-protocol.
+///
 /// # Errors
 /// If the key cannot be one, or something in the query is wrong.
-pub fn read_ask(app: &HostedApp, name: &str, ask: &Ask<'_>) -> Result<ReadAsk, ErrorBody> {
+pub fn read_ask(
+    app: &HostedApp,
+    name: &str,
+    ask: &Ask<'_>,
+    offered: Option<&str>,
+) -> Result<ReadAsk, ErrorBody> {
     let query = transport::read_query(ask.query)?;
-    let key = mailbox_key(name, ask, query.key)?;
+    let key = mailbox_key(name, ask, offered.or(query.key))?;
     let wait_ms = query.wait_s.map_or(app.max_wait_ms, |wait_s| {
         // More than allowed is taken as what is allowed: a read that ends early
         // with 204 is nothing special.
@@ -477,11 +484,11 @@ fn published(ask: &Ask<'_>, results: &[PublishResult]) -> Reply {
     })
 }
 
-/// The key that a request brings, in its header or in its URL.
-fn mailbox_key(name: &str, ask: &Ask<'_>, in_query: Option<&str>) -> Result<Key, ErrorBody> {
+/// The key that a request brings, in its `Authorization` or elsewhere.
+fn mailbox_key(name: &str, ask: &Ask<'_>, elsewhere: Option<&str>) -> Result<Key, ErrorBody> {
     ask.authorization
         .and_then(transport::bearer)
-        .or(in_query)
+        .or(elsewhere)
         .and_then(transport::decode_key)
         .ok_or_else(|| errors::wrong_key(name))
 }

@@ -65,6 +65,13 @@ impl Format {
     }
 }
 
+/// The key that a client offers among its sub-protocols, as `key.KEY`: a page
+/// can set no header of its handshake, and proxies log URLs.
+#[must_use]
+pub fn key_of_sub_protocols(offered: &str) -> Option<&str> {
+    offered.split(',').find_map(|name| name.trim().strip_prefix("key."))
+}
+
 /// Reads a message of a client.
 ///
 /// # Errors

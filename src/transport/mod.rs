@@ -19,7 +19,7 @@ mod tests;
 
 pub use encode::{Encoder, PublishResult, batch, error, opened, reply, results};
 pub use error::{Code, ErrorBody};
-pub use frame::{Frame, decode_frame, refused, replied};
+pub use frame::{Frame, decode_frame, key_of_sub_protocols, refused, replied};
 pub use payload::decode_body;
 pub use publish::{Publication, Publications, decode_publish};
 pub use query::{

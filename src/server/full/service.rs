@@ -276,7 +276,7 @@ async fn stream(
         return Err(refuse(&error).closing());
     }
     let ReadAsk { key, cursor, .. } =
-        routes::read_ask(app, name, ask).map_err(|error| refuse(&error))?;
+        routes::read_ask(app, name, ask, None).map_err(|error| refuse(&error))?;
     let _turn = app.turn().await;
     let Ok(counted) = browsers::count(gateway, ask, key) else {
         let stream = follow::at_once(app, name, key, cursor, format).map_err(|e| refuse(&e))?;

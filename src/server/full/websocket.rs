@@ -93,12 +93,14 @@ pub(super) fn accept(
     ask: &Ask<'_>,
     parts: &Parts,
 ) -> Result<(Response<()>, Session), Reply> {
-    let mut offered = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().peekable();
-    let is_offered = offered.peek().is_some();
-    let mut offered = offered.filter_map(|names| names.to_str().ok());
+    let is_offered = parts.headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL);
+    let offered = || {
+        let lines = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+        lines.filter_map(|names| names.to_str().ok())
+    };
     let format = match is_offered {
         false => Some(Format::Json),
-        true => offered.find_map(Format::of_sub_protocols),
+        true => offered().find_map(Format::of_sub_protocols),
     };
     let Some(format) = format else {
         let names = [Format::Json, Format::MsgPack].map(Format::sub_protocol).join(" and ");
@@ -109,7 +111,9 @@ pub(super) fn accept(
         let name = HeaderValue::from_static(format.sub_protocol());
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, name);
     }
-    let read = routes::read_ask(app, mailbox, ask);
+    // Of what was offered only the format is answered, so that the key stays in the request.
+    let key = offered().find_map(transport::key_of_sub_protocols);
+    let read = routes::read_ask(app, mailbox, ask, key);
     let (gateway, app) = (gateway.clone(), app.clone());
     Ok((response, Session { gateway, app, mailbox: mailbox.into(), format, read }))
 }

@@ -69,6 +69,52 @@ fn message_pack_is_a_sub_protocol() {
 }
 
 #[test]
+fn the_key_may_be_a_sub_protocol() {
+    let gateway = start("", "");
+    let mut backend = gateway.client();
+    let ann = backend.open("ann");
+    let bob = backend.open("bob");
+    let format = "cometbox.v1.json".to_owned();
+    for (what, query, offered, refused) in [
+        ("behind the format", String::new(), vec![format!("{format}, key.{ann}")], None),
+        ("before it", String::new(), vec![format!("key.{ann},{format}")], None),
+        ("on a line of its own", String::new(), vec![format.clone(), format!("key.{ann}")], None),
+        ("not the URL's", format!("?key={bob}"), vec![format!("{format}, key.{ann}")], None),
+        ("wrong", String::new(), vec![format!("{format}, key.{bob}")], Some(4401)),
+        (
+            "wrong in spite of the URL",
+            format!("?key={ann}"),
+            vec![format!("{format}, key.{bob}")],
+            Some(4401),
+        ),
+        ("none", String::new(), vec![format!("{format}, key.")], Some(4401)),
+    ] {
+        let mut headers = vec![
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        headers.extend(offered.iter().map(|line| ("sec-websocket-protocol", line.as_str())));
+        let path = format!("/lab/mailboxes/ann{query}");
+        let mut client = gateway.client();
+        client.send("GET", &path, &headers, b"");
+        let response = client.receive().expect("an answer");
+        assert_eq!(response.status, 101, "{what}");
+        // The key is not said back: an answer may be logged, too.
+        assert_eq!(response.header("sec-websocket-protocol"), Some("cometbox.v1.json"), "{what}");
+        drop(client);
+        let mut socket =
+            Socket::open(&gateway, &path, Some(&offered.join(", "))).expect("a handshake");
+        let close = socket.json().err().map(|close| u16::from(close.code));
+        assert_eq!(close, refused, "{what}");
+    }
+    // It is not the name of a format.
+    let offered = format!("key.{ann}");
+    assert!(Socket::open(&gateway, "/lab/mailboxes/ann", Some(&offered)).is_err());
+}
+
+#[test]
 fn a_close_says_why() {
     let gateway = start("", "");
     let mut backend = gateway.client();
