@@ -1,81 +1,8 @@
 // Run by browser.test.js. Tabs of one browser that share a mailbox; each test has one of its own.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { browser, close, connect, HOMES, killWorker, log, messages, publish, readers, sees, tab, unique, until } from './tab.js'
 import { world } from './world.js'
-
-const HOMES = {
-  'a SharedWorker': () => {},
-  'an elected tab': (context) => context.addInitScript(() => delete globalThis.SharedWorker),
-}
-
-let count = 0
-/** A mailbox's name. */
-const unique = (what) => `${what}-${++count}`
-
-/** A browser of its own, with tabs that have no page but the client. */
-async function browser(t, home = () => {}) {
-  const context = await world.browser.newContext()
-  context.setDefaultTimeout(20_000)
-  t.after(() => context.close())
-  await home(context)
-  return context
-}
-
-/** Tabs that read from the gateway themselves. */
-const readers = new WeakSet()
-
-/** A tab that connects and notes in its session what its callbacks are told. */
-async function tab(context, nick, options, origin = world.gateway.url) {
-  const page = await context.newPage()
-  const note = (asked) => asked.url().includes('cursor=') && readers.add(page)
-  page.on('request', note)
-  page.on('websocket', note)
-  await page.goto(`${origin}/style.css`)
-  await connect(page, nick, options)
-  return page
-}
-
-const connect = (page, nick, options) =>
-  page.evaluate(
-    async ([nick, { bundled, ...options } = {}]) => {
-      // In a bundle it has another name.
-      const bundle = bundled && URL.createObjectURL(await (await fetch('/cometbox.js')).blob())
-      const { connect } = await import(bundle || '/cometbox.js')
-      const note = (entry) => sessionStorage.setItem('log', JSON.stringify([...JSON.parse(sessionStorage.log ?? '[]'), entry]))
-      window.box = connect({
-        app: 'chat',
-        open: { nick, room: nick },
-        storage: sessionStorage,
-        onOpen: (opened) => note(opened),
-        onMessage: (data, seq) => note({ data, seq, at: Date.now() }),
-        onLost: (lost) => note({ lost }),
-        onClosed: (error) => note({ closed: error?.code ?? 'here' }),
-        ...options,
-      })
-      await window.box.opened
-    },
-    [nick, options],
-  )
-
-const log = (page) => page.evaluate(() => JSON.parse(sessionStorage.log ?? '[]'))
-const messages = async (page) => (await log(page)).filter((entry) => entry.seq).map((entry) => entry.data)
-const sees = (page, data) => page.waitForFunction((data) => JSON.parse(sessionStorage.log ?? '[]').some((entry) => entry.data === data), data)
-const close = (page) => page.evaluate(() => window.box.close())
-
-async function publish(mailbox, data) {
-  const response = await fetch(`${world.gateway.url}/chat/publish`, {
-    method: 'POST',
-    headers: { Authorization: 'Bearer dev-only-key', 'Content-Type': 'application/json' },
-    body: JSON.stringify({ to: { mailboxes: [mailbox] }, data }),
-  })
-  const { results } = await response.json()
-  return results[0].queued === 1
-}
-
-/** Resolves once something is true that no callback tells. */
-async function until(condition) {
-  while (!(await condition()));
-}
 
 for (const [where, home] of Object.entries(HOMES))
   test(`ten tabs live on one long-poll over HTTP/1.1, held by ${where}`, async (t) => {
@@ -201,11 +128,7 @@ test('a tab takes over when the SharedWorker dies', async (t) => {
   const tabs = [await tab(context, nick), await tab(context, nick)]
   await publish(nick, 'before')
   await Promise.all(tabs.map((tab) => sees(tab, 'before')))
-  const devtools = await world.browser.newBrowserCDPSession()
-  const { targetInfos } = await devtools.send('Target.getTargets', { filter: [{ type: 'shared_worker' }] })
-  const [worker, ...others] = targetInfos.filter(({ title }) => title.includes(nick))
-  assert.deepEqual(others, [])
-  await Promise.all([devtools.send('Target.closeTarget', { targetId: worker.targetId }), publish(nick, 'during')])
+  await Promise.all([killWorker(), publish(nick, 'during')])
   await publish(nick, 'after')
   await Promise.all(tabs.map((tab) => sees(tab, 'after')))
   assert.deepEqual(await Promise.all(tabs.map(messages)), Array(2).fill(['before', 'during', 'after']))
