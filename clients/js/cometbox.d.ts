@@ -15,6 +15,12 @@ export interface Options {
     open?: any;
     /** Headers of the open request. */
     headers?: Record<string, string>;
+    /**
+     * Who is signed in: any text that is another one for somebody else, such as an id. Needed where a cookie
+     * says it, which this module cannot see: without it the next user of the browser shares the tabs' mailbox
+     * or resumes the stored one. It stays here; the gateway is not told.
+     */
+    user?: string;
     /** Where the gateway is, if the page came from elsewhere. */
     baseUrl?: string;
     /** Called for each message, once and in order. If it returns a promise, the next message waits. */
@@ -37,7 +43,7 @@ export interface Options {
     /** Transports by preference. Default: `['websocket', 'sse', 'long-poll']`. */
     transports?: ('websocket' | 'sse' | 'long-poll')[];
     /**
-     * Whether all tabs whose `app`, `baseUrl`, `open`, `headers` and `storageKey` are equal share one
+     * Whether all tabs whose `app`, `baseUrl`, `open`, `headers`, `user` and `storageKey` are equal share one
      * mailbox and one connection. Default: true in a page, unless `open` is a function, which may say
      * something else in each tab.
      */

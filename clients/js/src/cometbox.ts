@@ -2,7 +2,7 @@
 
 import { close, isFailure, request, urlOf } from './http.js'
 import { Hub } from './hub.js'
-import { canShare, lead, PREFIX, share } from './share.js'
+import { canShare, digest, lead, PREFIX, share } from './share.js'
 import { line, WIRE_VERSION } from './wire.js'
 import type { Box, Join, Line, Message, Settings, ToHub, ToTab, TransportName } from './wire.js'
 
@@ -25,6 +25,12 @@ export interface Options {
   open?: any
   /** Headers of the open request. */
   headers?: Record<string, string>
+  /**
+   * Who is signed in: any text that is another one for somebody else, such as an id. Needed where a cookie
+   * says it, which this module cannot see: without it the next user of the browser shares the tabs' mailbox
+   * or resumes the stored one. It stays here; the gateway is not told.
+   */
+  user?: string
   /** Where the gateway is, if the page came from elsewhere. */
   baseUrl?: string
   /** Called for each message, once and in order. If it returns a promise, the next message waits. */
@@ -47,7 +53,7 @@ export interface Options {
   /** Transports by preference. Default: `['websocket', 'sse', 'long-poll']`. */
   transports?: ('websocket' | 'sse' | 'long-poll')[]
   /**
-   * Whether all tabs whose `app`, `baseUrl`, `open`, `headers` and `storageKey` are equal share one
+   * Whether all tabs whose `app`, `baseUrl`, `open`, `headers`, `user` and `storageKey` are equal share one
    * mailbox and one connection. Default: true in a page, unless `open` is a function, which may say
    * something else in each tab.
    */
@@ -108,11 +114,15 @@ export class Connection {
   #options: Options
   #settings: Settings
   #storageKey: string
+  /** Says for whom and with what the mailbox is opened, and hides it. */
+  #identity: string
   #state: State = 'opening'
   #box?: Box
   #begun = false
   #resolve!: (opened: Opened) => void
   #reject!: (error: unknown) => void
+  /** The page is going, perhaps for good: what is not stored now may never be. */
+  #isAway = false
   // ---- the way to the hub
   #id = `${Math.random()}`
   #line!: Line
@@ -136,13 +146,14 @@ export class Connection {
   constructor(options: Options) {
     // Elsewhere than in a page there is no origin to be relative to.
     if (!options.baseUrl && !globalThis.location) throw new TypeError('connect: baseUrl is needed outside of a page')
-    const { app, open, baseUrl = '', tabs = typeof open != 'function' } = options
+    const { app, open, user, baseUrl = '', tabs = typeof open != 'function' } = options
     const { headers, transports, wait, timeout, retryMin, retryMax, reclaim } = { ...DEFAULTS, ...options }
     const url = `${baseUrl}/${encodeURIComponent(app)}/mailboxes`
     this.#options = options
     this.#settings = { url, headers, transports, wait, timeout, retryMin, retryMax, reclaim }
     this.#storageKey = options.storageKey ?? PREFIX + url
-    if (tabs && canShare()) this.#name = PREFIX + JSON.stringify([WIRE_VERSION, url, this.#storageKey, open, headers])
+    this.#identity = digest(JSON.stringify([WIRE_VERSION, url, this.#storageKey, user, open, headers]))
+    if (tabs && canShare()) this.#name = PREFIX + this.#identity
     this.#promise()
     this.#restore()
     for (const type of EVENTS) globalThis.addEventListener?.(type, this.#event, true)
@@ -169,7 +180,7 @@ export class Connection {
     const { mailbox, key } = this.#box
     const { url, timeout } = this.#settings
     try {
-      return (await request('POST', urlOf(url, mailbox), { key, data, timeout }))?.reply
+      return (await request('POST', urlOf(url, mailbox), { key, data, timeout })).reply
     } catch (error) {
       throw forPage(error)
     }
@@ -237,6 +248,9 @@ export class Connection {
   #event = ({ type, persisted }: Partial<PageTransitionEvent>) => {
     if (type == 'pageshow' && !persisted) return // it is being loaded
     const isAway = type == 'freeze' || type == 'pagehide'
+    const isBack = type == 'resume' || type == 'pageshow'
+    this.#isAway = isAway || (this.#isAway && !isBack)
+    if (this.#box) this.#store(this.#box)
     if (isAway && this.#name) {
       // Others go on. Whoever is the hub's home hands it over.
       this.#say({ leave: 'away' })
@@ -244,7 +258,7 @@ export class Connection {
     } else if (isAway) {
       return
     } else if (this.#left) {
-      if (type == 'pageshow' || type == 'resume') this.#enter()
+      if (isBack) this.#enter()
     } else {
       this.#say({ hurry: type == 'online' ? 'network' : type == 'visibilitychange' ? 'maybe' : 'surely' })
     }
@@ -253,13 +267,13 @@ export class Connection {
   // ---- what the hub says
 
   #hear(news: ToTab) {
-    if (news.hello) return this.#join()
-    if (news.joined) {
+    const { hello, joined, box, messages = [], lost = 0, upTo = 0, tabs, confirmed, ask, state } = news
+    if (hello) return this.#join()
+    if (joined) {
       this.#joined = true
       this.#answered()
     }
     if (!this.#joined) return
-    const { box, messages, upTo = 0, tabs, confirmed, ask, state } = news
     if (state == 'closed') this.#leave() // what came before is still handled
     this.#tabs = tabs ?? this.#tabs
     if (ask) return void this.#ask()
@@ -267,10 +281,16 @@ export class Connection {
       this.#key = box.key
       this.#got = this.#confirmed = box.cursor
     }
-    this.#confirmed = confirmed ?? this.#confirmed
-    const unseen = messages?.filter(({ seq }) => seq > this.#got) ?? []
+    if (confirmed) {
+      this.#confirmed = confirmed
+      // Before the gateway is told: it would call lost what is read again from an older cursor.
+      if (this.#box) this.#store(this.#box)
+    }
+    const unseen = messages.filter(({ seq }) => seq > this.#got)
+    // A hub that has just taken over reads from an older cursor, and what was dropped since had come here.
+    const missed = Math.min(lost, Math.max((messages[0]?.seq ?? upTo + 1) - 1 - this.#got, 0))
     this.#got = Math.max(this.#got, upTo)
-    this.#tail = this.#tail.then(() => this.#handle(news, unseen))
+    this.#tail = this.#tail.then(() => this.#handle(news, missed, unseen))
   }
 
   async #ask() {
@@ -282,7 +302,7 @@ export class Connection {
     }
   }
 
-  async #handle({ box, resumed, lost, upTo, state, error }: ToTab, messages: Message[]) {
+  async #handle({ box, resumed, upTo, state, error }: ToTab, lost: number, messages: Message[]) {
     const { onOpen, onLost, onMessage } = this.#options
     if (this.#isClosed()) return
     if (state == 'opening') {
@@ -314,7 +334,7 @@ export class Connection {
     const box = this.#box
     if (!box) return
     box.cursor = Math.max(box.cursor, seq)
-    this.#store(box)
+    if (this.#isAway) this.#store(box)
     if (!tell) return
     this.#told = Date.now()
     this.#say({ done: box.cursor, key: box.key })
@@ -363,19 +383,18 @@ export class Connection {
   // ---- over a reload
 
   #store(box?: Box) {
-    const { storage, open } = this.#options
+    const { storage } = this.#options
     try {
-      if (box) storage?.setItem(this.#storageKey, JSON.stringify({ ...box, open: JSON.stringify(open) }))
+      if (box) storage?.setItem(this.#storageKey, JSON.stringify({ ...box, identity: this.#identity }))
       else storage?.removeItem(this.#storageKey)
     } catch {} // full or forbidden: then it does not last
   }
 
   #restore() {
-    const { storage, open } = this.#options
     try {
-      const { open: before, ...box } = JSON.parse(storage?.getItem(this.#storageKey) ?? 'null')
-      // One that was opened for something else is not wanted.
-      if (before !== JSON.stringify(open)) return
+      const { identity, ...box } = JSON.parse(this.#options.storage?.getItem(this.#storageKey) ?? 'null')
+      // One that was opened by somebody else, or for something else, is not wanted.
+      if (identity != this.#identity) return
       this.#box = box
       this.#key = box.key
       this.#got = this.#confirmed = box.cursor
@@ -388,5 +407,5 @@ const EVENTS = ['online', 'offline', 'freeze', 'resume', 'pagehide', 'pageshow',
 const TELL_MS = 1000
 
 // This is the SharedWorker that a tab has started; its name is that of the tabs' mailbox.
-const { name, SharedWorkerGlobalScope: isWorker } = globalThis as { name?: string; SharedWorkerGlobalScope?: unknown }
-if (isWorker && name?.startsWith(PREFIX)) lead(name, new Promise(() => {}))
+const { name } = globalThis as { name?: string }
+if ('SharedWorkerGlobalScope' in globalThis && name?.startsWith(PREFIX)) lead(name, new Promise(() => {}))

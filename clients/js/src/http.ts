@@ -6,28 +6,26 @@ export interface How {
   key?: string
   data?: unknown
   headers?: Record<string, string>
-  /** Milliseconds until it is given up. */
-  timeout: number
+  /** Milliseconds until it is given up: a network that died silently shows only by the answer that does not come. */
+  timeout?: number
+  /** Ends it instead. */
   signal?: AbortSignal
 }
 
 /** Nothing came, or nothing that can be understood. */
 export const noAnswer = (why: unknown): Failure => ({ code: 'network', status: 0, message: `no answer: ${why}` })
 
-export const isFailure = (error: unknown): error is Failure =>
-  typeof error == 'object' && typeof (error as Failure | null)?.status == 'number'
+export const isFailure = (error: unknown): error is Failure => typeof (error as Failure | null)?.status == 'number'
 
 export const asFailure = (error: unknown) => (isFailure(error) ? error : noAnswer(error))
 
-/** Gives the answer's JSON, nothing if it has no body. @throws a `Failure` */
+/** More than a timer can wait for is no wait at all. */
+const MAX_RETRY_AFTER_S = 86_400
+
+/** Gives the answer's JSON, and `retryAfter` in seconds. @throws a `Failure` */
 export async function request(method: string, url: string, how: How): Promise<any> {
-  const { key, data, headers, timeout, signal } = how
-  const controller = new AbortController()
-  const abort = () => controller.abort()
-  signal?.addEventListener('abort', abort)
-  // A network that died silently shows only by the answer that does not come.
-  const timer = setTimeout(abort, timeout)
-  const bytes = [ArrayBuffer, DataView, Blob, Uint8Array].some((type) => data instanceof type)
+  const { key, data, headers, timeout = 0, signal = AbortSignal.timeout(timeout) } = how
+  const bytes = ArrayBuffer.isView(data) || data instanceof ArrayBuffer || data instanceof Blob
   try {
     const response = await fetch(url, {
       method,
@@ -39,22 +37,20 @@ export async function request(method: string, url: string, how: How): Promise<an
       body: bytes ? (data as BodyInit) : JSON.stringify(data),
       cache: 'no-store',
       keepalive: method == 'DELETE', // outlives the page
-      signal: controller.signal,
+      signal,
     })
     const { ok, status } = response
     const text = await response.text()
-    if (ok) return text ? JSON.parse(text) : undefined
+    const retryAfter = Math.min(Number(response.headers.get('Retry-After')) || 0, MAX_RETRY_AFTER_S)
+    if (ok) return { retryAfter, ...JSON.parse(text || '{}') }
     let body
     try {
       body = JSON.parse(text).error
     } catch {} // not from the gateway but from something on the way
     const { message = `HTTP ${status}`, code = 'http_error', reason } = body ?? {}
-    throw { message, code, status, reason, retryAfter: Number(response.headers.get('Retry-After')) || 0 } satisfies Failure
+    throw { message, code, status, reason, retryAfter } satisfies Failure
   } catch (error) {
     throw asFailure(error)
-  } finally {
-    clearTimeout(timer)
-    signal?.removeEventListener('abort', abort)
   }
 }
 

@@ -207,7 +207,7 @@ export class Hub implements Host {
   }
 
   #settle() {
-    const done = Math.min(this.#got, ...[...this.#tabs.values()].map((tab) => tab.done))
+    const done = Math.min(this.#got, ...Array.from(this.#tabs.values(), (tab) => tab.done))
     this.#reader?.done(done)
     if (this.#waiting && this.#got - done <= this.#waiting.except) {
       this.#waiting.resolve()

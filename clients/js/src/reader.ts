@@ -1,7 +1,7 @@
 // Opens a mailbox, reads it by the best transport that works and keeps at it, over lost networks and
 // restarts, until it is stopped.
 
-import { asFailure, close, noAnswer, request, urlOf } from './http.js'
+import { asFailure, close, request, urlOf } from './http.js'
 import { DISPLACED, TRANSPORTS, type Attempt } from './transports.js'
 import type { Batch, Box, Failure, Settings, State, TransportName } from './wire.js'
 
@@ -156,12 +156,13 @@ export class Reader {
             if (!this.begun) this.#begin(box, true)
             else if (this.state != 'online') this.#change('online')
             count += batch.messages.length
+            pause = (batch.retryAfter ?? 0) * 1000
             this.#take(batch)
             if (hold) await this.#host.done(using == 'long-poll' ? 0 : MAX_AHEAD)
             if (interrupted || this.box != box) break
             timer = setTimeout(abort, silence)
           }
-          if (!alive && !interrupted) throw noAnswer('silence')
+          if (!alive && !interrupted) throw 'silence'
           if (suspect) {
             this.#unfit.set(suspect, started + RETRY_BETTER_MS)
             if (this.#best() != suspect) failures = 0
@@ -169,7 +170,7 @@ export class Reader {
           }
           if (hold || count) failures = 0
           // Something on the way cuts waits short: do not run in circles.
-          if (hold && !count && !interrupted && Date.now() - started < 500) pause = 1000
+          if (hold && !count && Date.now() - started < 500) pause ||= 1000
         } else {
           await this.#open()
           this.#probe = false
@@ -211,7 +212,7 @@ export class Reader {
         abort()
         this.#using = this.#attempt = undefined
       }
-      if (pause && !this.#stopped) {
+      if (pause && !interrupted && !this.#stopped) {
         await new Promise<void>((resolve) => {
           const timer = setTimeout(resolve, pause)
           this.#interrupt = () => {

@@ -9,6 +9,10 @@ import { locks } from './wire.js'
 const WORKER_START_MS = 3000
 export const PREFIX = 'cometbox:'
 
+/** 64 bits (FNV-1a) by which texts are told apart: names of locks and workers may be seen, logged and stored. */
+export const digest = (text: string) =>
+  new TextEncoder().encode(text).reduce((hash, byte) => BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n), 0xcbf29ce484222325n).toString(36)
+
 /** Whether there may be other tabs, and a way to them. */
 export const canShare = () => 'document' in globalThis && 'BroadcastChannel' in globalThis
 

@@ -34,9 +34,8 @@ const EVENTS = 'text/event-stream'
 const SILENCE = 'silence'
 const displaced = (message: string): Failure => ({ code: DISPLACED, status: 409, message })
 
-async function* longPoll({ url, key, cursor, wait, timeout, signal }: Attempt) {
-  const answer = await request('GET', `${url}?cursor=${cursor}&wait=${wait}`, { key, timeout: wait * 1000 + timeout, signal })
-  yield { ...NOTHING, ...answer }
+async function* longPoll({ url, key, cursor, wait, signal }: Attempt) {
+  yield { ...NOTHING, ...(await request('GET', `${url}?cursor=${cursor}&wait=${wait}`, { key, signal })) }
 }
 
 async function* sse(attempt: Attempt) {
@@ -85,8 +84,9 @@ async function* sse(attempt: Attempt) {
 
 async function* websocket(attempt: Attempt) {
   const { url, key, cursor, signal } = attempt
-  const address = new URL(`${url}?cursor=${cursor}&key=${encodeURIComponent(key)}`, globalThis.location?.href)
-  const socket = new WebSocket(address.href.replace(/^http/, 'ws'), 'cometbox.v1.json')
+  const address = new URL(`${url}?cursor=${cursor}`, globalThis.location?.href)
+  // Not in the URL, which proxies log, and a page can set no headers.
+  const socket = new WebSocket(address.href.replace(/^http/, 'ws'), ['cometbox.v1.json', `key.${key}`])
   const queue: string[] = []
   let over: unknown
   let wake = () => {}

@@ -35,6 +35,8 @@ export interface Batch {
   cursor: number
   lost: number
   messages: Message[]
+  /** Seconds to wait before the next read. */
+  retryAfter?: number
 }
 
 /** The part of the options that the hub needs. */

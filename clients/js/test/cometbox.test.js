@@ -6,6 +6,14 @@ import { gateway, memory, messages, opened, refusal } from './gateway.js'
 
 const client = (t, gw, options) => anyClient(t, gw, { transports: ['long-poll'], ...options })
 
+/** Stands in for the window, whose events are told to whom it is given. */
+function page(t) {
+  const target = new EventTarget()
+  for (const f of ['addEventListener', 'removeEventListener']) globalThis[f] = target[f].bind(target)
+  t.after(() => ['addEventListener', 'removeEventListener'].forEach((f) => delete globalThis[f]))
+  return target
+}
+
 test('opens, reads in order and confirms what was handled', async (t) => {
   const gw = await gateway(t, { POST: [opened()], GET: [messages(1, 2), messages(3), 'hold'], DELETE: [[204]] })
   const { box, log, until } = client(t, gw, { open: { nick: 'ann' } })
@@ -154,6 +162,19 @@ test('honours Retry-After', async (t) => {
   assert.ok(second.at - first.at >= 990, `${second.at - first.at} ms`)
 })
 
+test('a read that is not to be held, as too many tabs wait, is not repeated before its time', async (t) => {
+  const gw = await gateway(t, {
+    POST: [opened()],
+    GET: [[204, undefined, { 'Retry-After': '2' }], messages(1), 'hold'],
+  })
+  const { log, until } = client(t, gw)
+  await until('m1')
+  const [first, second] = gw.of('GET')
+  assert.ok(second.at - first.at >= 1990, `${second.at - first.at} ms`)
+  assert.match(second.url, /cursor=0&wait=25/)
+  assert.deepEqual(log, ['opened ann', 'online', 'm1'])
+})
+
 test('backs off with full jitter, bounded', async (t) => {
   const pauses = []
   const { setTimeout: real } = globalThis
@@ -177,9 +198,7 @@ test('a dead network is noticed by the missing answer', async (t) => {
 
 for (const event of ['online', 'offline'])
   test(`the ${event} event makes it look at once`, async (t) => {
-    const target = new EventTarget()
-    for (const f of ['addEventListener', 'removeEventListener']) globalThis[f] = target[f].bind(target)
-    t.after(() => ['addEventListener', 'removeEventListener'].forEach((f) => delete globalThis[f]))
+    const target = page(t)
     const gw = await gateway(t, { POST: [opened()], GET: ['hold', 'cut', messages(1), 'hold'] })
     const { log, until } = client(t, gw, { retryMin: 1e6, retryMax: 1e6 })
     await gw.until(() => gw.of('GET').length === 1)
@@ -220,8 +239,8 @@ test('a reload goes on where the page was', async (t) => {
   const storage = memory()
   const on = { POST: [opened()], GET: [messages(1, 2), 'hold'] }
   const gw = await gateway(t, on)
-  const first = client(t, gw, { storage, open: { nick: 'ann' } })
-  await first.until('m2')
+  client(t, gw, { storage, open: { nick: 'ann' } })
+  await gw.until(() => gw.of('GET').length === 2) // it has confirmed them
   on.GET = [messages(3), 'hold']
   const { box, log, until } = client(t, gw, { storage, open: { nick: 'ann' } })
   await until('m3')
@@ -232,19 +251,72 @@ test('a reload goes on where the page was', async (t) => {
   assert.equal(storage.map.size, 0)
 })
 
-test('a stored mailbox that expired is opened anew, one of somebody else is left alone', async (t) => {
+test('a stored mailbox that expired is opened anew', async (t) => {
   const storage = memory()
-  storage.setItem('k', JSON.stringify({ mailbox: 'old', key: 'x', cursor: 4, open: '{"nick":"ann"}' }))
-  const gw = await gateway(t, { POST: [opened('new')], GET: [refusal(404, 'not_found'), 'hold'], SEND: [[204]] })
-  const { box, log } = client(t, gw, { storage, storageKey: 'k', open: { nick: 'ann' } })
+  const on = { POST: [opened('old'), opened('new')], GET: ['hold'], SEND: [[204]] }
+  const gw = await gateway(t, on)
+  client(t, gw, { storage })
+  await gw.until(() => gw.of('GET').length === 1)
+  on.GET = [refusal(404, 'not_found'), 'hold']
+  const { box, log } = client(t, gw, { storage })
   await box.send('waits for the new one')
   assert.equal(gw.of('POST').at(-1).url, '/chat/mailboxes/new')
   assert.deepEqual(log, ['opening not_found', 'opened new', 'online'])
+})
 
-  storage.setItem('k', JSON.stringify({ mailbox: 'bob', key: 'x', cursor: 4, open: '{"nick":"bob"}' }))
-  const other = client(t, gw, { storage, storageKey: 'k', open: { nick: 'ann' } })
-  await other.until('online')
-  assert.deepEqual(other.log, ['opened new', 'online'])
+const secret = 'Bearer s3cret'
+for (const [name, mine, theirs] of [
+  ['somebody else', { user: 'ann' }, { user: 'bob' }],
+  ['nobody', { user: 'ann' }, {}],
+  ['other headers', { headers: { Authorization: secret } }, { headers: { Authorization: 'Bearer other' } }],
+  ['another body', { open: { token: secret } }, { open: { token: 'other' } }],
+])
+  test(`a stored mailbox is not for ${name}, and does not say whose it is`, async (t) => {
+    const storage = memory()
+    const gw = await gateway(t, { POST: [opened('mine'), opened('theirs')], GET: [[204]] })
+    for (const [options, log] of [[mine, 'opened mine'], [mine, 'resumed mine'], [theirs, 'opened theirs'], [theirs, 'resumed theirs']]) {
+      const { until } = client(t, gw, { storage, storageKey: 'k', ...options })
+      await until(log)
+      assert.doesNotMatch(storage.getItem('k'), /s3cret|ann/)
+    }
+  })
+
+test('storage is written when something is confirmed, not for every message', async (t) => {
+  const storage = memory()
+  const writes = t.mock.method(storage, 'setItem')
+  const stored = () => JSON.parse(writes.mock.calls.at(-1).arguments[1]).cursor
+  const seqs = Array.from({ length: 950 }, (_, i) => i + 1)
+  const batches = seqs.map((seq) => messages(seq)[1])
+  const gw = await gateway(t, {
+    POST: [opened()],
+    WS: [{ socket: (ws) => [{ cursor: 0, lost: 0, messages: [] }, ...batches].forEach((batch) => ws.send(JSON.stringify(batch))) }],
+  })
+  client(t, gw, { storage, transports: ['websocket'] })
+  // What the gateway knows as done is never more than what is stored.
+  await gw.until((seen) => {
+    const { method, body } = seen.at(-1) ?? {}
+    if (method !== 'FRAME') return false
+    const { cursor } = JSON.parse(body)
+    assert.ok(stored() >= cursor, `${stored()} is stored, ${cursor} is confirmed`)
+    return cursor === 950
+  })
+  assert.ok(writes.mock.callCount() <= 12, `${writes.mock.callCount()} times for 950 messages`)
+})
+
+test('a page that goes away stores what its callbacks are done with, and no more', async (t) => {
+  const target = page(t)
+  const storage = memory()
+  const stored = () => JSON.parse([...storage.map.values()][0]).cursor
+  const gw = await gateway(t, { POST: [opened()], GET: [messages(1, 2, 3), 'hold'] })
+  let resolve
+  const second = new Promise((r) => (resolve = r))
+  await new Promise((isAt) => client(t, gw, { storage, onMessage: (data, seq) => seq === 2 && (isAt(), second) }))
+  target.dispatchEvent(new Event('pagehide'))
+  assert.equal(stored(), 1)
+  // Whoever waits for the page to go, and is done by then.
+  resolve()
+  await new Promise(setImmediate)
+  assert.equal(stored(), 3)
 })
 
 test('close closes the mailbox, also one that was just being opened', async (t) => {

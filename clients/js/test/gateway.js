@@ -68,7 +68,7 @@ export async function gateway(t, on) {
   }
 }
 
-export const opened = (mailbox = 'ann', cursor = 0) => [201, { mailbox, key: `key-${mailbox}`, cursor, reply: { hi: mailbox } }]
+export const opened = (mailbox = 'ann', cursor = 0) => [201, { mailbox, key: `key-${mailbox.replace(' ', '-')}`, cursor, reply: { hi: mailbox } }]
 export const messages = (...seqs) => [
   200,
   { cursor: seqs.at(-1), lost: 0, messages: seqs.map((seq) => ({ seq, data: `m${seq}` })) },
