@@ -11,7 +11,7 @@ export interface Opened {
 export interface Options {
     /** The app's name. */
     app: string;
-    /** Body of the open request. A function is asked anew for every opening. */
+    /** Body of the open request. A function is asked anew for every opening; if it throws, it is over. */
     open?: any;
     /** Headers of the open request. */
     headers?: Record<string, string>;

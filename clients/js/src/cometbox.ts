@@ -21,7 +21,7 @@ export interface Opened {
 export interface Options {
   /** The app's name. */
   app: string
-  /** Body of the open request. A function is asked anew for every opening. */
+  /** Body of the open request. A function is asked anew for every opening; if it throws, it is over. */
   open?: any
   /** Headers of the open request. */
   headers?: Record<string, string>
@@ -145,7 +145,7 @@ export class Connection {
 
   constructor(options: Options) {
     // Elsewhere than in a page there is no origin to be relative to.
-    if (!options.baseUrl && !globalThis.location) throw new TypeError('connect: baseUrl is needed outside of a page')
+    if (!options.baseUrl && !globalThis.location) throw new TypeError('baseUrl is needed outside of a page')
     const { app, open, user, baseUrl = '', tabs = typeof open != 'function' } = options
     const { headers, transports, wait, timeout, retryMin, retryMax, reclaim } = { ...DEFAULTS, ...options }
     const url = `${baseUrl}/${encodeURIComponent(app)}/mailboxes`
@@ -298,7 +298,8 @@ export class Connection {
     try {
       this.#say({ open: { data: await (typeof open == 'function' ? open() : open) } })
     } catch (error) {
-      this.#say({ open: { error } })
+      // Not every error can be sent to the hub and back.
+      this.#say({ open: { error: this.#name ? new Error((error as Error)?.message) : error } })
     }
   }
 
