@@ -9,6 +9,7 @@
 //! | [`core`] | mailboxes, groups, timers, values; no IO, no clock | nothing else |
 //! | [`plugin`] | events, outcomes, the wasm engine and its limits | core |
 //! | [`app`] | one app: core and chain; an event from snapshot to commit | core, plugin |
+//! | [`store`] | keeps what is in a core through the end of the process | core |
 //! | [`transport`] | bytes ↔ payloads, requests and answers | core's types |
 //! | [`config`] | `cometbox.toml`; every default | limits of core, plugin, app |
 //! | [`build`] | cargo → component; scaffold of a new plugin | nothing else |
@@ -24,4 +25,5 @@ pub mod core;
 pub mod plugin;
 pub mod reload;
 pub mod server;
+pub mod store;
 pub mod transport;

@@ -6,10 +6,11 @@
 mod counters;
 mod event;
 mod load;
+mod make;
 
 use crate::{
     core::{
-        AccessError, Address, Answer, ConnId, Core, CoreLimits, Effects, Key, MailboxId,
+        AccessError, Address, Answer, Change, ConnId, Core, CoreLimits, Effects, Key, MailboxId,
         MailboxLimits, Message, Millis, Name, Notice, Payload, Polled, ReadFrom, SendReport,
         Totals,
     },
@@ -138,35 +139,15 @@ pub struct App {
     /// What plugins are still to be told, in order.
     backlog: Mutex<VecDeque<Notice>>,
     counters: Counters,
+    /// Where what changes is kept.
+    keeper: Option<Keeper>,
 }
 
-impl App {
-    /// An app without plugins yet. `seed` makes everything random that is not
-    /// secret; `alarm` is called (under a lock, so it must be short) when a
-    /// deadline comes up that is earlier than what [`App::tick`] returned last.
-    #[must_use]
-    pub fn new(
-        name: &str,
-        limits: AppLimits,
-        seed: u64,
-        alarm: Box<dyn Fn() + Send + Sync>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            name: name.into(),
-            limits,
-            core: Arc::new(Mutex::new(Core::new(limits.core))),
-            gate: RwLock::new(Serving { chain: Vec::new(), version: 0 }),
-            seeds: AtomicU64::new(seed),
-            waits_for: AtomicU64::new(Millis::MAX),
-            alarm,
-            suspect_until: AtomicU64::new(0),
-            cost_ms: AtomicU64::new(0),
-            cost_since: AtomicU64::new(0),
-            backlog: Mutex::default(),
-            counters: Counters::default(),
-        })
-    }
+/// Takes the changes of a call, in the order of the calls: it is called under
+/// the core's lock, so it must be short.
+pub type Keeper = Box<dyn Fn(&mut Vec<Change>) + Send + Sync>;
 
+impl App {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -379,7 +360,9 @@ impl App {
         let mut fx = Effects { answers: std::mem::take(out), ..Effects::default() };
         {
             let _gate = self.gate.read();
-            self.core().tick(now.mono, &mut fx);
+            let mut core = self.core();
+            core.tick(now.mono, &mut fx);
+            self.keep_changes(&mut core);
         }
         self.run_backlog(now, &mut fx);
         *out = fx.answers;
@@ -408,8 +391,19 @@ impl App {
     fn with_core<T>(&self, change: impl FnOnce(&mut Core) -> T) -> T {
         let mut core = self.core();
         let result = change(&mut core);
+        self.keep_changes(&mut core);
         self.wake_ticker(core.next_deadline());
         result
+    }
+
+    /// Under the core's lock, so that they are kept in the order in which they
+    /// were made.
+    fn keep_changes(&self, core: &mut Core) {
+        if let Some(keeper) = &self.keeper {
+            let mut changes = Vec::new();
+            core.take_changes(&mut changes);
+            keeper(&mut changes);
+        }
     }
 
     /// Runs a call with effects that end up in `out`. The notices it leaves

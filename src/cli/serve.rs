@@ -24,6 +24,7 @@ use tokio::{
 pub(super) async fn serve(config: &Path, listen: Option<String>) -> anyhow::Result<()> {
     let config = load(config, listen)?;
     let gateway = Gateway::new(&config, None)?;
+    gateway.begun().await?;
     let bound = Bound::bind(&config).await?;
     let specs = specs(&config, &gateway);
     let supervisor = Supervisor::serve(specs, Engine::new()?).await?;
@@ -43,6 +44,7 @@ pub(super) async fn dev(config: &Path, listen: Option<String>) -> anyhow::Result
         Arc::new(move || status_json(status.get()))
     });
     let gateway = Gateway::new(&config, Some(site))?;
+    gateway.begun().await?;
     let bound = Bound::bind(&config).await?;
     let specs = specs(&config, &gateway);
     let progress = Arc::new(|line: &str| eprintln!("{line}"));

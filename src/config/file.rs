@@ -4,10 +4,11 @@
 //! (those of a plugin's call in [`PluginLimits`]); nowhere else does the gateway
 //! have one.
 
-use crate::{core::FullPolicy, plugin::PluginLimits};
+use super::values::{level, networks, origins, per_second, positive, streams, wait_s};
+use crate::{core::FullPolicy, plugin::PluginLimits, store::Durability};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
-use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 use toml::Spanned;
 
 /// The whole file.
@@ -22,6 +23,7 @@ pub struct File {
     pub admin: Spanned<String>,
     pub log: LogConfig,
     pub tls: Option<TlsFile>,
+    pub store: Option<StoreFile>,
     pub http: HttpConfig,
     pub cors: CorsConfig,
     pub dev: DevFile,
@@ -35,6 +37,7 @@ impl Default for File {
             admin: unspanned("127.0.0.1:9180"),
             log: LogConfig::default(),
             tls: None,
+            store: None,
             http: HttpConfig::default(),
             cors: CorsConfig::default(),
             dev: DevFile::default(),
@@ -84,6 +87,24 @@ pub struct TlsFile {
     pub certificate: Spanned<PathBuf>,
     /// Its private key as a PEM file, not encrypted. Read again when it changes.
     pub key: Spanned<PathBuf>,
+}
+
+/// `[store]`: keeps mailboxes and what waits in them through a restart.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct StoreFile {
+    /// A folder, made if it is not there, with a file for each app. No other
+    /// process may use it.
+    pub path: Spanned<PathBuf>,
+    /// How long clients have at least to come back to their mailboxes after a
+    /// restart, however long the gateway was down, in milliseconds. Default
+    /// 60 000.
+    #[serde(default = "restart_grace_ms")]
+    pub restart_grace_ms: u64,
+}
+
+fn restart_grace_ms() -> u64 {
+    60_000
 }
 
 /// `[http]`: bounds of requests and connections.
@@ -238,6 +259,11 @@ pub struct AppFile {
     /// Who knows one of them may publish. Default none: nobody may.
     #[serde(default)]
     pub publish_keys: Vec<Spanned<String>>,
+    /// What the answer to a publish, a send or an open says, where there is
+    /// `[store]`: `"none"`, the message is in its mailboxes; `"os"` (default), it
+    /// outlives the gateway's process; `"disk"`, it outlives a power cut.
+    #[serde(default)]
+    pub durability: Durability,
     /// Handed to each plugin that has no settings of its own.
     #[serde(default)]
     pub settings: Option<Spanned<toml::Table>>,
@@ -303,7 +329,7 @@ pub struct LimitsFile {
     /// Messages handed out in any second, 0 (default) being as many as there
     /// are.
     #[serde(deserialize_with = "per_second")]
-    pub mailbox_per_second: u32,
+    pub mailbox_per_second: u16,
     /// The most a plugin may ask for one mailbox. Default 10 000, or
     /// `mailbox_messages` if that is more.
     pub max_mailbox_messages: Option<Spanned<u32>>,
@@ -424,72 +450,4 @@ impl LimitsFile {
     pub const MAX_MAILBOX_BYTES: u32 = 16 << 20;
     /// Default of [`LimitsFile::max_linger_ms`]: a day.
     pub const MAX_LINGER_MS: u64 = 24 * 3600 * 1000;
-}
-
-/// A number for which 0 makes no sense.
-fn positive<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de> + Default + PartialEq,
-{
-    let value = T::deserialize(deserializer)?;
-    if value == T::default() { Err(de::Error::custom("must be at least 1")) } else { Ok(value) }
-}
-
-fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let level = String::deserialize(deserializer)?;
-    match tracing_subscriber::EnvFilter::try_new(&level) {
-        Ok(_) => Ok(level),
-        Err(error) => Err(de::Error::custom(format!("{level:?} is no log level: {error}"))),
-    }
-}
-
-fn wait_s<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let value = u64::deserialize(deserializer)?;
-    if (1..=3600).contains(&value) {
-        Ok(value)
-    } else {
-        Err(de::Error::custom("must be 1 to 3600"))
-    }
-}
-
-fn per_second<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    let value = u32::deserialize(deserializer)?;
-    if value <= 1000 { Ok(value) } else { Err(de::Error::custom("must be at most 1000")) }
-}
-
-fn streams<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    let value = u32::deserialize(deserializer)?;
-    if (1..=10_000).contains(&value) {
-        Ok(value)
-    } else {
-        Err(de::Error::custom("must be 1 to 10000"))
-    }
-}
-
-fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
-    let network = |text: &String| {
-        let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
-        text.parse().ok().or_else(address).ok_or_else(|| {
-            de::Error::custom(format!(
-                "{text:?} is no address and no network; write \"10.0.0.0/8\" or \"::1\""
-            ))
-        })
-    };
-    Vec::<String>::deserialize(deserializer)?.iter().map(network).collect()
-}
-
-fn origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let origins = Vec::<String>::deserialize(deserializer)?;
-    for origin in &origins {
-        // What a browser sends: scheme, host and port, nothing behind them.
-        let host = origin.split_once("://").map(|(_, host)| host);
-        let is_origin = host.is_some_and(|host| !host.is_empty() && !host.contains('/'));
-        if origin != "*" && !is_origin || !origin.is_ascii() {
-            return Err(de::Error::custom(format!(
-                "{origin:?} is no origin; write \"https://example.org\", or \"*\" for any"
-            )));
-        }
-    }
-    Ok(origins)
 }

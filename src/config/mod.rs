@@ -9,6 +9,7 @@
 pub mod error;
 pub mod file;
 mod resolve;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ mod tests;
 pub use error::ConfigError;
 pub use file::{CorsConfig, ForwardedHeader, HttpConfig, LogConfig, LogFormat};
 
-use crate::app::AppLimits;
+use crate::{app::AppLimits, store::Durability};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -35,6 +36,8 @@ pub struct Config {
     pub admin: Option<String>,
     pub log: LogConfig,
     pub tls: Option<TlsConfig>,
+    /// None: mailboxes are in memory only.
+    pub store: Option<StoreConfig>,
     pub http: HttpConfig,
     pub cors: CorsConfig,
     pub dev: DevConfig,
@@ -51,6 +54,15 @@ pub struct TlsConfig {
     pub certificate: PathBuf,
     /// A PEM file.
     pub key: PathBuf,
+}
+
+/// Where mailboxes are kept.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// A folder; perhaps not there yet.
+    pub path: PathBuf,
+    /// What clients have at least to come back after a restart, in milliseconds.
+    pub restart_grace_ms: u64,
 }
 
 /// What only `cometbox dev` uses.
@@ -80,6 +92,8 @@ pub struct AppConfig {
     pub plugins: Vec<PluginConfig>,
     /// Who knows one of them may publish. Empty: nobody may.
     pub publish_keys: Vec<String>,
+    /// Says nothing without a store.
+    pub durability: Durability,
     pub limits: AppLimits,
     /// Longest wait of a read, and the wait of one that does not say, in
     /// milliseconds.

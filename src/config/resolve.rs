@@ -1,7 +1,7 @@
 //! From the file to what the gateway works with.
 
 use super::{
-    AppConfig, Config, DevConfig, PluginConfig, RunConfig, TlsConfig,
+    AppConfig, Config, DevConfig, PluginConfig, RunConfig, StoreConfig, TlsConfig,
     file::{AppFile, DevFile, File, LimitsFile, PluginFile, TlsFile},
     folder_of,
 };
@@ -56,6 +56,10 @@ pub(super) fn resolve(file: File, path: &Path) -> Result<Config, Wrong> {
         admin,
         log: file.log,
         tls,
+        store: file.store.map(|store| StoreConfig {
+            path: dir.join(store.path.get_ref()),
+            restart_grace_ms: store.restart_grace_ms,
+        }),
         http: file.http,
         cors: file.cors,
         dev: resolve_dev(file.dev, dir)?,
@@ -164,6 +168,7 @@ fn resolve_app(app: AppFile, dir: &Path) -> Result<AppConfig, Wrong> {
         name: app.name.into_inner(),
         plugins,
         publish_keys: app.publish_keys.into_iter().map(Spanned::into_inner).collect(),
+        durability: app.durability,
         limits: resolve_limits(app.limits)?,
         max_wait_ms,
     })

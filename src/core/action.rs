@@ -129,7 +129,7 @@ pub struct MailboxLimits {
     pub bytes: u32,
     pub full: FullPolicy,
     /// Messages handed out in any second; 0: as many as there are.
-    pub per_second: u32,
+    pub per_second: u16,
 }
 
 /// Why a commit did nothing.

@@ -1,6 +1,6 @@
 //! Who closed a mailbox and why, for its client that comes back for the news.
 
-use super::{CloseCause, Key, Millis, Name};
+use super::{CloseCause, KeptEpitaph, Key, Millis, Name};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 
@@ -33,7 +33,15 @@ impl ClosedMemory {
         Self { keep_ms, by_key: HashMap::new(), order: VecDeque::new() }
     }
 
-    pub fn note(&mut self, now: Millis, name: Name, key: Key, cause: CloseCause, reason: &str) {
+    /// Remembers one for a while; until when.
+    pub fn note(
+        &mut self,
+        now: Millis,
+        name: Name,
+        key: Key,
+        cause: CloseCause,
+        reason: &str,
+    ) -> Millis {
         while self.order.len() >= MAX_REMEMBERED
             || self.order.front().is_some_and(|(until, _)| *until <= now)
         {
@@ -41,8 +49,15 @@ impl ClosedMemory {
             self.by_key.remove(&oldest);
         }
         let until = now.saturating_add(self.keep_ms);
+        self.put(KeptEpitaph { name, key, cause, reason: reason.into(), until });
+        until
+    }
+
+    /// Remembers one more; those come in the order of forgetting.
+    pub fn put(&mut self, epitaph: KeptEpitaph) {
+        let KeptEpitaph { name, key, cause, reason, until } = epitaph;
         self.order.push_back((until, key));
-        self.by_key.insert(key, Epitaph { name, until, cause, reason: reason.into() });
+        self.by_key.insert(key, Epitaph { name, until, cause, reason });
     }
 
     /// Only for who had the key.

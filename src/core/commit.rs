@@ -1,8 +1,10 @@
 //! Applying the actions of an event.
 
 use super::{
-    AccessError, Action, Address, Answer, CloseCause, Commit, CommitError, Committed, Effects, Key,
-    Message, Millis, Name, Notice, OpenMailbox, PluginName, Read, SendReport,
+    AccessError, Action, Address, Answer, Change, CloseCause, Commit, CommitError, Committed,
+    Effects, KeptEpitaph, Key, Message, Millis, Name, Notice, OpenMailbox, PluginName, Read,
+    SendReport,
+    books::Changed,
     growth::{state_bytes, within},
     mailbox::{MAX_SEATS, Mailbox, Membership, Pushed},
     pattern,
@@ -35,7 +37,8 @@ impl Core {
             self.close_slot(slot, now, CloseCause::Client, REASON, fx);
         } else {
             self.close_front(slot, now, CloseCause::Client, REASON, fx);
-            self.mailboxes[slot].end_seat(&mut self.totals);
+            self.mailboxes[slot].end_seat(&mut self.books);
+            self.list(slot);
             self.arm(slot);
         }
         Ok(())
@@ -89,7 +92,7 @@ impl Core {
     fn check(&self, commit: &Commit<'_>) -> Result<(), CommitError> {
         if let Some(session) = &commit.session {
             let current = self.mailboxes.get(session.id.slot);
-            let Some(mailbox) = current.filter(|m| m.serial == session.id.serial) else {
+            let Some(mailbox) = current.filter(|m| m.is(session.id)) else {
                 return Err(CommitError::Gone);
             };
             if mailbox.version != session.version {
@@ -136,17 +139,22 @@ impl Core {
             self.close_slot(old, now, CloseCause::Replaced, "opened again elsewhere", fx);
         }
         let version = self.count();
-        // The low half of the counter: it only has to differ from the serials
-        // that running events and alarms may still remember.
-        let serial = version as u32;
-        let slot = self.mailboxes.insert(Mailbox::new(open, serial, version, now));
-        self.totals.opened += 1;
-        self.totals.state_bytes += state_bytes(&open.states);
+        let slot = self.mailboxes.insert(Mailbox::new(open, version, now));
+        self.mailboxes[slot].changed.add(Changed::MARKS);
+        self.note_itself(slot);
+        self.books.totals.opened += 1;
+        self.books.totals.state_bytes += state_bytes(&open.states);
         for group in &open.groups {
             self.join(slot, group);
         }
         for message in &open.first {
-            self.mailboxes[slot].push(now, message, &mut self.totals);
+            let copy = self.fresh(message);
+            let message = copy.as_ref().unwrap_or(message);
+            let mailbox = &mut self.mailboxes[slot];
+            if let Pushed::Queued { seq, .. } = mailbox.push(now, message, &mut self.books) {
+                self.note_receiver(self.mailboxes[slot].uid, seq);
+                self.note_sent(now, message);
+            }
         }
         self.mailboxes[slot].end_of_first_messages();
         self.arm(slot);
@@ -157,6 +165,7 @@ impl Core {
     /// first messages would come twice to who is there already.
     fn take_seat(&mut self, slot: u32, now: Millis, open: &OpenMailbox) -> u64 {
         let cursor = self.mailboxes[slot].add_seat(open.key, now);
+        self.list(slot);
         for group in &open.groups {
             self.join(slot, group);
         }
@@ -199,22 +208,30 @@ impl Core {
                 self.set_timer(mailbox, timer);
             }
             Action::CancelTimer { plugin, mailbox, name } => {
-                if let Some(timers) = self.timers_of(mailbox.as_ref()) {
-                    let cancelled = cancel_timer(timers, &plugin, &name);
-                    self.timers -= usize::from(cancelled);
+                if let Some(timers) = self.timers_of(mailbox.as_ref())
+                    && cancel_timer(timers, &plugin, &name)
+                {
+                    self.timers -= 1;
+                    self.note_timer(mailbox.as_ref(), &plugin, &name, None);
                 }
             }
             Action::Put { key, value } => {
                 let version = self.count();
+                self.books.note(|| Change::Value { key: key.clone(), value: Some(value.clone()) });
                 self.values.put(&key, value, version);
             }
-            Action::Delete { key } => self.values.delete(&key),
+            Action::Delete { key } => {
+                self.values.delete(&key);
+                self.books.note(|| Change::Value { key, value: None });
+            }
         }
     }
 
     /// Each receiver once, in one order for all: `mark` tells who has it.
     fn send(&mut self, now: Millis, to: &Address, message: &Arc<Message>) -> SendReport {
         let mut report = SendReport::default();
+        let copy = self.fresh(message);
+        let message = copy.as_ref().unwrap_or(message);
         let mark = self.count();
         for name in &to.except {
             if let Some(slot) = self.mailboxes.find(name.as_str()) {
@@ -224,6 +241,7 @@ impl Core {
         if let [first, others @ ..] = &to.groups[..] {
             message.channel.get_or_init(|| first.clone());
             self.put_in_all(first, now, message, mark, &mut report);
+            self.note_sent(now, message);
             if !others.is_empty() || !to.mailboxes.is_empty() {
                 self.put_in_others(now, to, message, mark, &mut report);
             }
@@ -235,6 +253,7 @@ impl Core {
                 None => report.missing.push(name.clone()),
             }
         }
+        self.note_sent(now, message);
         report
     }
 
@@ -253,7 +272,9 @@ impl Core {
     ) {
         for name in &to.groups[1..] {
             if self.patterns > 0 || self.groups.find(name.as_str()).is_some() {
-                self.put_in_all(name, now, &message.by(Some(name)), mark, report);
+                let message = message.by(Some(name));
+                self.put_in_all(name, now, &message, mark, report);
+                self.note_sent(now, &message);
             }
         }
         let mut by_name = None;
@@ -266,6 +287,9 @@ impl Core {
                 }
                 None => report.missing.push(name.clone()),
             }
+        }
+        if let Some(message) = &by_name {
+            self.note_sent(now, message);
         }
     }
 
@@ -330,11 +354,21 @@ impl Core {
             return;
         }
         mailbox.mark = mark;
-        let fits = self.totals.queued_bytes + message.len_bytes() <= self.limits.max_queued_bytes;
-        let pushed = if fits { mailbox.push(now, message, &mut self.totals) } else { Pushed::Full };
+        let fits =
+            self.books.totals.queued_bytes + message.len_bytes() <= self.limits.max_queued_bytes;
+        let pushed = if fits { mailbox.push(now, message, &mut self.books) } else { Pushed::Full };
+        if let Some(record) = &mut self.books.record {
+            if let Pushed::Queued { seq, .. } = pushed {
+                record.receivers.push((mailbox.uid, seq));
+            }
+            // Not a note per receiver: only where something was dropped.
+            if mailbox.changed.list() {
+                record.changed.push(slot);
+            }
+        }
         match pushed {
             Pushed::Full => report.full.push(mailbox.name.clone()),
-            Pushed::Queued { dropped } => {
+            Pushed::Queued { dropped, .. } => {
                 report.queued += 1;
                 report.dropped += dropped;
                 if mailbox.is_waited_for() && !mailbox.touched {
@@ -352,15 +386,18 @@ impl Core {
         // Closed by an earlier action of the same commit: nothing to keep.
         let Some(mailbox) = about.and_then(|slot| self.mailboxes.get_mut(slot)) else { return };
         mailbox.version = version;
-        self.totals.state_bytes -= state_bytes(&mailbox.states);
+        self.books.totals.state_bytes -= state_bytes(&mailbox.states);
         mailbox.states.retain(|(p, _)| *p != plugin);
         if let Some(state) = state {
             mailbox.states.push((plugin, state));
         }
-        self.totals.state_bytes += state_bytes(&mailbox.states);
+        self.books.totals.state_bytes += state_bytes(&mailbox.states);
+        if let Some(slot) = about {
+            self.note_itself(slot);
+        }
     }
 
-    fn join(&mut self, mailbox: u32, name: &Name) {
+    pub(super) fn join(&mut self, mailbox: u32, name: &Name) {
         let version = self.count();
         let group = self.groups.find(name.as_str()).unwrap_or_else(|| {
             self.patterns += usize::from(name.is_pattern());
@@ -374,6 +411,7 @@ impl Core {
         let place = u32::try_from(members.len()).expect("a mailbox's slot is a u32, too");
         members.push(mailbox);
         self.mailboxes[mailbox].groups.push(Membership { group, place });
+        self.note_itself(mailbox);
     }
 
     fn leave(&mut self, mailbox: u32, slot: u32) {
@@ -383,6 +421,7 @@ impl Core {
             return;
         };
         let place = groups.swap_remove(at).place;
+        self.note_itself(mailbox);
         let group = &mut self.groups[slot];
         group.version = version;
         group.members.swap_remove(place as usize);
@@ -413,10 +452,11 @@ impl Core {
             self.leave(slot, membership.group);
         }
         let mut mailbox = self.mailboxes.remove(slot);
-        mailbox.clear(&mut self.totals);
-        self.totals.state_bytes -= state_bytes(&mailbox.states);
+        mailbox.clear(&mut self.books);
+        self.books.note(|| Change::Closed { mailbox: mailbox.uid });
+        self.books.totals.state_bytes -= state_bytes(&mailbox.states);
         self.timers -= mailbox.timers().len();
-        self.totals.closed += 1;
+        self.books.totals.closed += 1;
         fx.notices.push_back(Notice::Closed(mailbox.session(slot), cause));
     }
 
@@ -435,7 +475,13 @@ impl Core {
         }
         if cause != CloseCause::Expired {
             let mailbox = &self.mailboxes[slot];
-            self.closed.note(now, mailbox.name.clone(), mailbox.seat.key, cause, reason);
+            let (name, key) = (mailbox.name.clone(), mailbox.seat.key);
+            let until = self.closed.note(now, name.clone(), key, cause, reason);
+            self.books.note(|| {
+                Change::Epitaph(
+                    KeptEpitaph { name, key, cause, reason: reason.into(), until }.into(),
+                )
+            });
         }
     }
 }

@@ -13,6 +13,15 @@ pub enum CloseCause {
 }
 
 impl CloseCause {
+    const ALL: [Self; 5] =
+        [Self::Client, Self::Expired, Self::Plugin, Self::Operator, Self::Replaced];
+
+    /// The one that is called so.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.as_str() == name)
+    }
+
     /// As it is called on the wire, in logs and in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -59,7 +59,7 @@ impl Core {
         within("values", limits.max_values, self.values.len(), growth.values)?;
         let value_bytes = self.values.bytes();
         within("bytes of values", limits.max_value_bytes, value_bytes, growth.value_bytes)?;
-        let state_bytes = self.totals.state_bytes;
+        let state_bytes = self.books.totals.state_bytes;
         within("bytes of session states", limits.max_state_bytes, state_bytes, growth.state_bytes)?;
         within("timers", limits.max_timers, self.timers, growth.timers)
     }
@@ -106,7 +106,7 @@ impl Core {
     /// too, and tells.
     fn check_first(&self, open: &OpenMailbox) -> Result<(), CommitError> {
         let bytes: usize = open.first.iter().map(|message| message.len_bytes()).sum();
-        let (queued, limits) = (self.totals.queued_bytes, &open.limits);
+        let (queued, limits) = (self.books.totals.queued_bytes, &open.limits);
         within("bytes of messages", self.limits.max_queued_bytes, queued, bytes)?;
         let largest = open.first.iter().map(|message| message.len_bytes()).max().unwrap_or(0);
         within("bytes in the new mailbox", limits.bytes as usize, 0, largest)?;

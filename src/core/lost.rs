@@ -11,12 +11,13 @@ pub(super) struct Lost {
     runs: Vec<Run>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    first: u64,
-    last: u64,
+/// Seqs side by side, or some that were merged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Run {
+    pub first: u64,
+    pub last: u64,
     /// Dropped seqs in `first..=last`.
-    count: u64,
+    pub count: u64,
 }
 
 impl Lost {
@@ -34,6 +35,19 @@ impl Lost {
             self.runs[0].first = oldest.first;
             self.runs[0].count += oldest.count;
         }
+    }
+
+    pub fn of(runs: Vec<Run>) -> Self {
+        Self { runs }
+    }
+
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// The last dropped seq, before which nothing waits: the oldest goes first.
+    pub fn up_to(&self) -> u64 {
+        self.runs.last().map_or(0, |run| run.last)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -1,5 +1,6 @@
 //! One mailbox: a queue, and the seats of those who read it.
 
+mod kept;
 mod seats;
 
 pub use seats::MAX_SEATS;
@@ -7,7 +8,8 @@ pub(super) use seats::{Reader, Seat};
 
 use super::{
     Batch, Delivery, FullPolicy, MailboxLimits, Message, Millis, Name, OpenMailbox, PluginName,
-    Session, Totals, Version,
+    Session, Uid, Version,
+    books::{Books, Changed},
     ids::MailboxId,
     lost::Lost,
     pace::Pace,
@@ -22,7 +24,7 @@ use std::sync::Arc;
 /// What became of a message that was to enter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Pushed {
-    Queued { dropped: usize },
+    Queued { seq: u64, dropped: usize },
     Full,
 }
 
@@ -65,8 +67,8 @@ pub(super) struct Mailbox {
     pub name: Name,
     /// The one in front.
     pub seat: Seat,
-    /// Tells this mailbox from earlier ones in its slot.
-    pub serial: u32,
+    /// Tells this mailbox from all others, even those before a restart.
+    pub uid: Uid,
     pub identity: Option<Arc<str>>,
     /// As in [`super::States`]; a `Vec`, since most plugins keep none.
     pub states: Vec<(PluginName, Bytes)>,
@@ -95,6 +97,8 @@ pub(super) struct Mailbox {
     pub mark: u64,
     /// In the list of mailboxes to look at when the commit is through.
     pub touched: bool,
+    /// Since the changes were taken last.
+    pub changed: Changed,
 }
 
 impl Named for Mailbox {
@@ -104,12 +108,12 @@ impl Named for Mailbox {
 }
 
 impl Mailbox {
-    pub fn new(open: &OpenMailbox, serial: u32, version: Version, now: Millis) -> Self {
+    pub fn new(open: &OpenMailbox, version: Version, now: Millis) -> Self {
         let per_second = open.limits.per_second;
         Self {
             name: open.name.clone(),
             seat: Seat::new(open.key, 0, now),
-            serial,
+            uid: Uid(version),
             identity: open.identity.clone(),
             states: open.states.to_vec(),
             version,
@@ -120,20 +124,32 @@ impl Mailbox {
             last: 0,
             collapsible: 0,
             first_expiry: Millis::MAX,
-            rare: (per_second > 0)
-                .then(|| Box::new(Rare { pace: Some(Pace::new(per_second)), ..Rare::default() })),
+            rare: (per_second > 0).then(|| {
+                Box::new(Rare { pace: Some(Pace::new(per_second.into())), ..Rare::default() })
+            }),
             is_shared: open.shared,
             attached: false,
             linger_ms: open.linger_ms,
             alarm_at: Millis::MAX,
             mark: 0,
             touched: false,
+            changed: Changed::default(),
         }
+    }
+
+    pub fn id(&self, slot: u32) -> MailboxId {
+        // The low half: it only has to differ from the serials that running
+        // events and alarms may still remember.
+        MailboxId { slot, serial: self.uid.0 as u32 }
+    }
+
+    pub fn is(&self, id: MailboxId) -> bool {
+        self.uid.0 as u32 == id.serial
     }
 
     pub fn session(&self, slot: u32) -> Session {
         Session {
-            id: MailboxId { slot, serial: self.serial },
+            id: self.id(slot),
             name: self.name.clone(),
             identity: self.identity.clone(),
             states: self.states.iter().cloned().collect(),
@@ -176,49 +192,54 @@ impl Mailbox {
         &mut self.rare.get_or_insert_default().timers
     }
 
-    pub fn push(&mut self, now: Millis, message: &Arc<Message>, totals: &mut Totals) -> Pushed {
+    pub fn push(&mut self, now: Millis, message: &Arc<Message>, books: &mut Books) -> Pushed {
         let fits = u32::try_from(message.len_bytes()).ok().filter(|len| *len <= self.limits.bytes);
         let Some(len) = fits else { return Pushed::Full };
-        self.drop_expired(now, totals);
+        self.drop_expired(now, books);
         let place = self.collapse_place(message);
         if let Some(at) = place
-            && self.replace(at, now, message, totals)
+            && self.replace(at, now, message, books)
         {
-            return Pushed::Queued { dropped: 0 };
+            let seq = self.queue.seq_at(at);
+            return Pushed::Queued { seq, dropped: 0 };
         }
         if self.limits.full == FullPolicy::Reject && !self.has_room(len) {
             return Pushed::Full;
         }
         if let Some(at) = place {
             // It no longer fits in its place; it goes to the end instead.
-            self.remove(at, totals);
-            totals.collapsed += 1;
+            if let Some(old) = self.queue.get_mut(at) {
+                books.superseded(&old.message, self.uid);
+            }
+            self.remove(at, books);
+            books.totals.collapsed += 1;
         }
         let mut dropped = 0;
         while !self.has_room(len) {
-            let seq = self.remove(0, totals);
+            let seq = self.remove(0, books);
             self.rare.get_or_insert_default().lost.note(seq);
+            self.changed.add(Changed::MARKS);
             // One that a reader was handed is mostly not missed. Whoever comes
             // back with a cursor before it is told all the same.
             dropped += usize::from(seq > self.handed_to_any());
         }
-        totals.dropped += dropped as u64;
-        self.append(now, message, len, totals);
-        Pushed::Queued { dropped }
+        books.totals.dropped += dropped as u64;
+        self.append(now, message, len, books);
+        Pushed::Queued { seq: self.last, dropped }
     }
 
     fn has_room(&self, len: u32) -> bool {
         self.queue.len() < self.limits.messages as usize && len <= self.limits.bytes - self.bytes
     }
 
-    fn append(&mut self, now: Millis, message: &Arc<Message>, len: u32, totals: &mut Totals) {
+    fn append(&mut self, now: Millis, message: &Arc<Message>, len: u32, books: &mut Books) {
         self.last += 1;
         let expires_at = message.expires_at(now);
         self.first_expiry = self.first_expiry.min(expires_at);
         self.collapsible += u32::from(message.collapse.is_some());
         self.bytes += len;
-        totals.queued_messages += 1;
-        totals.queued_bytes += len as usize;
+        books.totals.queued_messages += 1;
+        books.totals.queued_bytes += len as usize;
         self.queue.push(Queued { seq: self.last, expires_at, message: message.clone() });
     }
 
@@ -241,7 +262,7 @@ impl Mailbox {
         at: usize,
         now: Millis,
         message: &Arc<Message>,
-        totals: &mut Totals,
+        books: &mut Books,
     ) -> bool {
         let place = self.queue.get_mut(at).expect("it was found there");
         let (old, new) = (place.message.len_bytes(), message.len_bytes());
@@ -251,47 +272,51 @@ impl Mailbox {
             return false;
         };
         self.bytes = bytes;
-        totals.queued_bytes = totals.queued_bytes - old + new;
-        totals.collapsed += 1;
+        books.totals.queued_bytes = books.totals.queued_bytes - old + new;
+        books.totals.collapsed += 1;
         place.expires_at = message.expires_at(now);
         self.first_expiry = self.first_expiry.min(place.expires_at);
-        place.message = message.clone();
+        let old = std::mem::replace(&mut place.message, message.clone());
+        books.superseded(&old, self.uid);
+        books.left(&old);
         true
     }
 
     /// Takes one message out and returns its seq.
-    fn remove(&mut self, at: usize, totals: &mut Totals) -> u64 {
+    fn remove(&mut self, at: usize, books: &mut Books) -> u64 {
         let gone = self.queue.remove(at).expect("callers name a place within the queue");
-        self.note_gone(&gone, totals);
+        self.note_gone(&gone, books);
         gone.seq
     }
 
     #[inline]
-    fn note_gone(&mut self, gone: &Queued, totals: &mut Totals) {
+    fn note_gone(&mut self, gone: &Queued, books: &mut Books) {
         let len = gone.message.len_bytes();
         self.bytes -= u32::try_from(len).expect("it was let in");
         self.collapsible -= u32::from(gone.message.collapse.is_some());
-        totals.queued_messages -= 1;
-        totals.queued_bytes -= len;
+        books.totals.queued_messages -= 1;
+        books.totals.queued_bytes -= len;
+        books.left(&gone.message);
     }
 
     /// The reader has processed everything up to the cursor.
     #[inline]
-    pub fn confirm(&mut self, cursor: u64, totals: &mut Totals) {
+    pub fn confirm(&mut self, cursor: u64, books: &mut Books) {
         if cursor <= self.seat.confirmed {
             return;
         }
+        self.changed.add(Changed::MARKS);
         self.seat.confirmed = cursor;
         self.seat.handed = self.seat.handed.max(cursor);
-        self.trim(totals);
+        self.trim(books);
     }
 
     /// Lets go of what all seats have confirmed.
     #[inline(always)] // each read confirms, and few seats end
-    fn trim(&mut self, totals: &mut Totals) {
+    fn trim(&mut self, books: &mut Books) {
         let trimmed = self.trimmed();
         let mut queue = std::mem::take(&mut self.queue);
-        queue.drain_front(queue.place_after(trimmed), |gone| self.note_gone(&gone, totals));
+        queue.drain_front(queue.place_after(trimmed), |gone| self.note_gone(&gone, books));
         self.queue = queue;
         if let Some(rare) = &mut self.rare {
             rare.lost.forget(trimmed);
@@ -312,12 +337,12 @@ impl Mailbox {
         cursor: u64,
         max_messages: usize,
         max_bytes: usize,
-        totals: &mut Totals,
+        books: &mut Books,
     ) -> Option<Batch> {
         if cursor >= self.last {
             return None;
         }
-        self.drop_expired(now, totals);
+        self.drop_expired(now, books);
         let (paced_after, mut allowance) =
             self.pace().map_or((u64::MAX, 0), |pace| (pace.begins_after(), pace.allowance(now)));
         let mut bytes = 0;
@@ -348,8 +373,9 @@ impl Mailbox {
             pace.spend(now, paced);
             pace.begin_after(up_to);
         }
+        self.changed.add(Changed::MARKS);
         self.seat.handed = self.seat.handed.max(up_to);
-        totals.handed_out += messages.len() as u64;
+        books.totals.handed_out += messages.len() as u64;
         Some(Batch { cursor: up_to, lost, messages })
     }
 
@@ -367,20 +393,21 @@ impl Mailbox {
     }
 
     #[inline]
-    fn drop_expired(&mut self, now: Millis, totals: &mut Totals) {
+    fn drop_expired(&mut self, now: Millis, books: &mut Books) {
         if self.first_expiry <= now {
-            self.look_for_expired(now, totals);
+            self.look_for_expired(now, books);
         }
     }
 
     #[cold]
-    fn look_for_expired(&mut self, now: Millis, totals: &mut Totals) {
+    fn look_for_expired(&mut self, now: Millis, books: &mut Books) {
         let mut queue = std::mem::take(&mut self.queue);
         self.first_expiry = Millis::MAX;
         queue.retain(|queued| {
             if queued.expires_at <= now {
-                self.note_gone(queued, totals);
-                totals.ttl_expired += 1;
+                self.note_gone(queued, books);
+                books.totals.ttl_expired += 1;
+                self.changed.add(Changed::MARKS);
                 return false;
             }
             self.first_expiry = self.first_expiry.min(queued.expires_at);
@@ -389,22 +416,33 @@ impl Mailbox {
         self.queue = queue;
     }
 
-    /// Gives its memory back and takes what it held out of the totals.
-    pub fn clear(&mut self, totals: &mut Totals) {
-        totals.queued_messages -= self.queue.len();
-        totals.queued_bytes -= self.bytes as usize;
+    /// Gives its memory back and takes what it held out of the books.totals.
+    pub fn clear(&mut self, books: &mut Books) {
+        if books.record.is_some() {
+            self.queue.from(0).for_each(|queued| books.left(&queued.message));
+        }
+        books.totals.queued_messages -= self.queue.len();
+        books.totals.queued_bytes -= self.bytes as usize;
         self.queue = Queue::default();
         self.bytes = 0;
     }
 
     /// Looks at what expired; called when the alarm rings.
-    pub fn ring(&mut self, now: Millis, totals: &mut Totals) {
-        self.drop_expired(now, totals);
+    pub fn ring(&mut self, now: Millis, books: &mut Books) {
+        self.drop_expired(now, books);
     }
 
     /// When it wants to be looked at next.
     pub fn due(&self, grace_ms: Millis) -> Millis {
         self.first_expiry.min(first_due(self.timers())).min(self.seats_due(grace_ms))
+    }
+}
+
+#[cfg(test)]
+impl Mailbox {
+    /// What waits: seq, when it expires, and how long it is.
+    pub fn waiting(&self) -> Vec<(u64, Millis, usize)> {
+        self.queue.from(0).map(|q| (q.seq, q.expires_at, q.message.len_bytes())).collect()
     }
 }
 

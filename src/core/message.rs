@@ -2,7 +2,10 @@
 
 use super::{Millis, Name};
 use bytes::Bytes;
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
 
 /// The kind of a payload. It stays what it is from sender to reader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +50,31 @@ pub struct Message {
     /// The group that it was sent to, set when it is sent. None: it was sent to
     /// mailboxes by name, or came with their opening.
     pub channel: OnceLock<Name>,
+    /// What a core that records knows of it. Unset: it does not last.
+    pub(super) kept: OnceLock<Kept>,
+}
+
+/// A message that lasts.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub id: u64,
+    /// Mailboxes in which it waits. Changed under the core's lock only.
+    waits: AtomicU32,
+}
+
+impl Kept {
+    pub fn new(id: u64, waits: u32) -> Self {
+        Self { id, waits: AtomicU32::new(waits) }
+    }
+
+    pub fn set_waits(&self, waits: u32) {
+        self.waits.store(waits, Relaxed);
+    }
+
+    /// It has left a mailbox; whether that was the last one.
+    pub fn left(&self) -> bool {
+        self.waits.fetch_sub(1, Relaxed) == 1
+    }
 }
 
 impl Message {
@@ -59,6 +87,7 @@ impl Message {
             encoded_json: OnceLock::new(),
             encoded_msgpack: OnceLock::new(),
             channel: OnceLock::new(),
+            kept: OnceLock::new(),
         })
     }
 
@@ -72,7 +101,17 @@ impl Message {
             encoded_json: OnceLock::new(),
             encoded_msgpack: OnceLock::new(),
             channel: channel.map_or_else(OnceLock::new, |name| OnceLock::from(name.clone())),
+            kept: OnceLock::new(),
         })
+    }
+
+    /// The same, which takes nobody's place and leaves its own to nobody.
+    pub(super) fn without_collapse(&self) -> Arc<Self> {
+        let message = Self::new(self.payload.clone(), self.ttl_ms, None);
+        if let Some(channel) = self.channel.get() {
+            message.channel.get_or_init(|| channel.clone());
+        }
+        message
     }
 
     /// What it counts against a mailbox's limit, in bytes.

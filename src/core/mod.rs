@@ -6,6 +6,8 @@
 //! core itself panics.
 
 mod action;
+mod books;
+mod change;
 mod closed;
 mod commit;
 mod effect;
@@ -17,6 +19,8 @@ mod message;
 mod pace;
 mod pattern;
 mod queue;
+mod record;
+mod restore;
 mod state;
 mod table;
 mod tick;
@@ -27,11 +31,15 @@ pub use action::{
     AccessError, Action, Commit, CommitError, Committed, CoreLimits, MailboxLimits, OpenMailbox,
     Read, Session, States,
 };
+pub use change::{Change, Image, KeptEpitaph, KeptMailbox, KeptSeat, Marks, Sent, Uid};
 pub use effect::{Answer, CloseCause, Effects, Notice, Polled, ReadFrom, Totals};
 pub use ids::{BadName, ConnId, Key, MAX_NAME_BYTES, MailboxId, Millis, Name, PluginName, Version};
+pub use lost::Run;
 pub use mailbox::MAX_SEATS;
 pub use message::{Address, Batch, Delivery, FullPolicy, Kind, Message, Payload, SendReport};
+pub use restore::Restart;
 pub use state::Core;
+pub use timers::PluginTimer;
 
 #[cfg(test)]
 mod tests;

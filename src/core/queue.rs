@@ -60,6 +60,30 @@ impl Queue {
         }
     }
 
+    /// The seq of the message at a place that there is.
+    pub fn seq_at(&self, place: usize) -> u64 {
+        self.from(place).next().map_or(0, |queued| queued.seq)
+    }
+
+    /// Puts a message where its seq says; the one that has the same seq goes.
+    pub fn put(&mut self, queued: Queued) -> Option<Queued> {
+        let place = self.place_after(queued.seq.saturating_sub(1));
+        match self.get_mut(place) {
+            Some(old) if old.seq == queued.seq => return Some(std::mem::replace(old, queued)),
+            Some(_) => {
+                if let Self::One(_) = self {
+                    let first = self.remove(0);
+                    *self = Self::Many(first.into_iter().collect());
+                }
+                if let Self::Many(queue) = self {
+                    queue.insert(place, queued);
+                }
+            }
+            None => self.push(queued),
+        }
+        None
+    }
+
     pub fn get_mut(&mut self, place: usize) -> Option<&mut Queued> {
         match self {
             Self::One(queued) if place == 0 => Some(queued),

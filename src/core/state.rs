@@ -3,6 +3,7 @@
 use super::{
     AccessError, Answer, ConnId, CoreLimits, Effects, Key, MailboxId, Millis, Name, Notice, Polled,
     ReadFrom, Session, Totals, Version,
+    books::{Books, Changed},
     closed::ClosedMemory,
     mailbox::{Mailbox, Reader},
     table::{Named, Table},
@@ -41,7 +42,7 @@ pub struct Core {
     pub(super) app_alarm_at: Millis,
     /// Plugin timers of mailboxes and app together.
     pub(super) timers: usize,
-    pub(super) totals: Totals,
+    pub(super) books: Books,
     /// Source of versions, serials and marks.
     counter: u64,
     /// Mailboxes with a held read that got a message in this commit.
@@ -64,7 +65,7 @@ impl Core {
             app_timers: Vec::new(),
             app_alarm_at: Millis::MAX,
             timers: 0,
-            totals: Totals::default(),
+            books: Books::default(),
             counter: 0,
             touched: Vec::new(),
             patterns: 0,
@@ -89,7 +90,7 @@ impl Core {
     /// The same mailbox as it is now, if it is still there.
     #[must_use]
     pub fn session_again(&self, id: MailboxId) -> Option<Session> {
-        let mailbox = self.mailboxes.get(id.slot).filter(|m| m.serial == id.serial)?;
+        let mailbox = self.mailboxes.get(id.slot).filter(|m| m.is(id))?;
         Some(mailbox.session(id.slot))
     }
 
@@ -131,7 +132,7 @@ impl Core {
             groups: self.groups.len(),
             values: self.values.len(),
             value_bytes: self.values.bytes(),
-            ..self.totals
+            ..self.books.totals
         }
     }
 
@@ -186,10 +187,10 @@ impl Core {
                 };
                 mailbox.check_cursor(cursor)?;
                 if let Some(reader) = mailbox.let_go() {
-                    self.totals.held -= 1;
+                    self.books.totals.held -= 1;
                     fx.answers.push((reader.conn, Answer::Displaced));
                 }
-                mailbox.confirm(cursor, &mut self.totals);
+                mailbox.confirm(cursor, &mut self.books);
                 mailbox.read_by(conn);
                 cursor
             }
@@ -199,18 +200,20 @@ impl Core {
         mailbox.seat.away_since = now;
         if !mailbox.attached {
             mailbox.attached = true;
+            mailbox.changed.add(Changed::ITSELF);
             fx.notices.push_back(Notice::Attached(mailbox.session(slot)));
         }
         let (messages, bytes) = (self.limits.max_batch_messages, self.limits.max_batch_bytes);
-        let polled = match mailbox.take(now, cursor, messages, bytes, &mut self.totals) {
+        let polled = match mailbox.take(now, cursor, messages, bytes, &mut self.books) {
             Some(batch) => Polled::Ready(batch),
             None if wait_ms == 0 => Polled::Nothing,
             None => {
                 mailbox.hold(cursor, now.saturating_add(wait_ms));
-                self.totals.held += 1;
-                Polled::Held(MailboxId { slot, serial: mailbox.serial })
+                self.books.totals.held += 1;
+                Polled::Held(mailbox.id(slot))
             }
         };
+        self.list(slot);
         self.arm(slot);
         Ok(polled)
     }
@@ -239,14 +242,15 @@ impl Core {
         let slot = self.access(now, name, key)?;
         let mailbox = &mut self.mailboxes[slot];
         mailbox.check_cursor(cursor)?;
-        mailbox.confirm(cursor, &mut self.totals);
+        mailbox.confirm(cursor, &mut self.books);
+        self.list(slot);
         Ok(())
     }
 
     /// The connection of a held read is gone.
     pub fn detach(&mut self, now: Millis, mailbox: MailboxId, conn: ConnId) {
         let slot = mailbox.slot;
-        if let Some(mailbox) = self.mailboxes.get_mut(slot).filter(|m| m.serial == mailbox.serial)
+        if let Some(mailbox) = self.mailboxes.get_mut(slot).filter(|m| m.is(mailbox))
             && let Some(place) = mailbox.place_held_by(conn)
         {
             mailbox.turn_to(place);
@@ -277,7 +281,7 @@ impl Core {
         let mailbox = &mut self.mailboxes[slot];
         let reader = mailbox.let_go()?;
         mailbox.seat.away_since = now;
-        self.totals.held -= 1;
+        self.books.totals.held -= 1;
         Some(reader)
     }
 
@@ -308,15 +312,21 @@ impl Core {
         let mailbox = &mut self.mailboxes[slot];
         let Some(&Reader { conn, cursor, .. }) = mailbox.reader() else { return };
         let (messages, bytes) = (self.limits.max_batch_messages, self.limits.max_batch_bytes);
-        if let Some(batch) = mailbox.take(now, cursor, messages, bytes, &mut self.totals) {
+        if let Some(batch) = mailbox.take(now, cursor, messages, bytes, &mut self.books) {
             self.end_read(slot, now);
             fx.answers.push((conn, Answer::Batch(batch)));
         }
+        self.list(slot);
     }
 
     /// The next number for a version, serial or mark.
     pub(super) fn count(&mut self) -> u64 {
         self.counter += 1;
         self.counter
+    }
+
+    /// Numbers that were given before a restart are not given again.
+    pub(super) fn count_from(&mut self, first: u64) {
+        self.counter = self.counter.max(first.saturating_sub(1));
     }
 }

@@ -2,6 +2,7 @@
 
 mod commits;
 mod patterns;
+mod restoring;
 mod seats;
 
 use super::*;

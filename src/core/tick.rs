@@ -1,8 +1,8 @@
 //! What happens because time passes.
 
 use super::{
-    Answer, CloseCause, Effects, Millis, Name, Notice,
-    ids::MailboxId,
+    Answer, Change, CloseCause, Effects, MailboxId, Millis, Name, Notice, PluginName,
+    books::Changed,
     state::Core,
     timers::{Owner, PluginTimer, first_due, set_timer, take_due},
 };
@@ -26,7 +26,7 @@ impl Core {
     }
 
     fn is_live(&self, at: Millis, id: MailboxId) -> bool {
-        self.mailboxes.get(id.slot).is_some_and(|m| m.serial == id.serial && m.alarm_at == at)
+        self.mailboxes.get(id.slot).is_some_and(|m| m.is(id) && m.alarm_at == at)
     }
 
     fn ring_app(&mut self, now: Millis, fx: &mut Effects) {
@@ -34,6 +34,7 @@ impl Core {
         for timer in take_due(&mut self.app_timers, now) {
             self.timers -= 1;
             let PluginTimer { plugin, name, .. } = timer;
+            self.note_timer(None, &plugin, &name, None);
             fx.notices.push_back(Notice::Timer { plugin, name, session: None });
         }
         self.arm_app();
@@ -42,9 +43,10 @@ impl Core {
     fn ring(&mut self, slot: u32, now: Millis, fx: &mut Effects) {
         let mailbox = &mut self.mailboxes[slot];
         mailbox.alarm_at = Millis::MAX;
-        mailbox.ring(now, &mut self.totals);
+        mailbox.ring(now, &mut self.books);
         for timer in mailbox.take_due_timers(now) {
             self.timers -= 1;
+            mailbox.changed.add(Changed::ITSELF);
             let session = Some(mailbox.session(slot));
             let PluginTimer { plugin, name, .. } = timer;
             fx.notices.push_back(Notice::Timer { plugin, name, session });
@@ -58,7 +60,7 @@ impl Core {
             }
         });
         let mailbox = &mut self.mailboxes[slot];
-        if !mailbox.end_late_seats(now, &mut self.totals) {
+        if !mailbox.end_late_seats(now, &mut self.books) {
             return self.close_slot(slot, now, CloseCause::Expired, "expired", fx);
         }
         let grace_ms = self.limits.detach_grace_ms;
@@ -66,8 +68,10 @@ impl Core {
             && mailbox.away_since().is_some_and(|since| now >= since.saturating_add(grace_ms))
         {
             mailbox.attached = false;
+            mailbox.changed.add(Changed::ITSELF);
             fx.notices.push_back(Notice::Detached(mailbox.session(slot)));
         }
+        self.list(slot);
         self.arm(slot);
     }
 
@@ -78,20 +82,20 @@ impl Core {
         let due = mailbox.due(grace_ms);
         if due < mailbox.alarm_at {
             mailbox.alarm_at = due;
-            let owner = Owner::Mailbox(MailboxId { slot, serial: mailbox.serial });
+            let owner = Owner::Mailbox(mailbox.id(slot));
             self.alarms.set(due, owner);
             let mailboxes = &self.mailboxes;
             let app_alarm_at = self.app_alarm_at;
             self.alarms.sweep(mailboxes.len(), |at, owner| match owner {
                 Owner::App => at == app_alarm_at,
-                Owner::Mailbox(id) => mailboxes
-                    .get(id.slot)
-                    .is_some_and(|m| m.serial == id.serial && m.alarm_at == at),
+                Owner::Mailbox(id) => {
+                    mailboxes.get(id.slot).is_some_and(|m| m.is(id) && m.alarm_at == at)
+                }
             });
         }
     }
 
-    fn arm_app(&mut self) {
+    pub(super) fn arm_app(&mut self) {
         let due = first_due(&self.app_timers);
         if due < self.app_alarm_at {
             self.app_alarm_at = due;
@@ -101,11 +105,31 @@ impl Core {
 
     pub(super) fn set_timer(&mut self, mailbox: Option<Name>, timer: PluginTimer) {
         let Some(timers) = self.timers_of(mailbox.as_ref()) else { return };
+        let PluginTimer { plugin, name, at } = timer.clone();
         let added = set_timer(timers, timer);
         self.timers += usize::from(added);
+        self.note_timer(mailbox.as_ref(), &plugin, &name, Some(at));
         match mailbox.and_then(|name| self.mailboxes.find(name.as_str())) {
             Some(slot) => self.arm(slot),
             None => self.arm_app(),
+        }
+    }
+
+    /// A timer was set, or (without a time) it rang or was cancelled.
+    pub(super) fn note_timer(
+        &mut self,
+        mailbox: Option<&Name>,
+        plugin: &PluginName,
+        name: &str,
+        at: Option<Millis>,
+    ) {
+        let slot = mailbox.map(|name| self.mailboxes.find(name.as_str()));
+        match slot {
+            None => {
+                self.books.note(|| Change::Timer { plugin: plugin.clone(), name: name.into(), at })
+            }
+            Some(Some(slot)) => self.note_itself(slot),
+            Some(None) => {}
         }
     }
 

@@ -65,7 +65,7 @@ impl Alarms {
 
 /// A timer that a plugin set.
 #[derive(Clone, Debug)]
-pub(super) struct PluginTimer {
+pub struct PluginTimer {
     pub plugin: PluginName,
     pub name: Box<str>,
     pub at: Millis,

@@ -147,7 +147,7 @@ pub struct Accept {
     pub messages: Option<u32>,
     pub bytes: Option<u32>,
     pub full: Option<FullPolicy>,
-    pub per_second: Option<u32>,
+    pub per_second: Option<u16>,
     pub first: Vec<Arc<Message>>,
 }
 

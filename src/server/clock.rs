@@ -3,6 +3,9 @@
 use crate::app::Now;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+/// Of the monotonic clock at its start, in milliseconds: ten years.
+const START_MS: u64 = 10 * 365 * 24 * 3600 * 1000;
+
 /// Tells both clocks of an event. A copy tells the same time.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -11,8 +14,8 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock whose monotonic time starts at 1 ms, so that 0 lies before
-    /// everything.
+    /// A clock whose monotonic time starts far enough behind 0 that what was
+    /// before a restart has a time, too.
     #[must_use]
     pub fn start() -> Self {
         // The coarse clock is never ahead of the exact one.
@@ -24,17 +27,17 @@ impl Clock {
         Now { mono: self.mono_ms(), unix_ms: read_ms(ClockId::Realtime) }
     }
 
-    /// Milliseconds since the start, plus one.
+    /// Milliseconds since the start, plus [`START_MS`].
     #[must_use]
     pub fn mono_ms(&self) -> u64 {
-        read_ms(ClockId::Monotonic) - self.start_ms + 1
+        read_ms(ClockId::Monotonic) - self.start_ms + START_MS
     }
 
     /// The same up to some milliseconds late, for a fifth of the price: good
     /// enough for the time limits of connections.
     #[must_use]
     pub(super) fn coarse_ms(&self) -> u64 {
-        read_ms(ClockId::MonotonicCoarse) - self.start_ms + 1
+        read_ms(ClockId::MonotonicCoarse) - self.start_ms + START_MS
     }
 }
 

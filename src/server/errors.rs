@@ -75,6 +75,15 @@ pub(super) fn refusal(mailbox: &str, refusal: Refusal) -> ErrorBody {
     }
 }
 
+/// The store takes nothing; or what it was given is not kept yet, and may still
+/// be.
+pub(super) fn not_kept(why: &str) -> ErrorBody {
+    ErrorBody::new(
+        Code::NotKept,
+        format!("the gateway cannot write its store ({why}); try again in a moment"),
+    )
+}
+
 pub(super) fn shutting_down() -> ErrorBody {
     ErrorBody::new(Code::ShuttingDown, "the gateway is going down; try again in a moment")
 }

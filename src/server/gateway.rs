@@ -3,9 +3,12 @@
 use super::full::Site;
 use super::{
     browsers::Browsers, clock::Clock, dev::DevSite, front::Front, full::Conns, hosted::HostedApp,
-    metrics::Metrics, readers::Readers,
+    keeping, metrics::Metrics, readers::Readers,
 };
-use crate::config::{Config, CorsConfig, HttpConfig};
+use crate::{
+    config::{Config, CorsConfig, HttpConfig},
+    store::OpenError,
+};
 use std::{
     collections::BTreeMap,
     io,
@@ -14,6 +17,17 @@ use std::{
         atomic::{AtomicBool, Ordering::SeqCst},
     },
 };
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("[store] {0}")]
+    Open(#[from] OpenError),
+    #[error("[store] of {0} cannot be written: {1}")]
+    Store(Box<str>, Arc<str>),
+}
 
 /// The apps, and what the connections to them have in common.
 pub struct Gateway {
@@ -35,15 +49,17 @@ impl Gateway {
     /// `cometbox dev` serves beside them.
     ///
     /// # Errors
-    /// If the system gives no random numbers or no epoll instance.
-    pub fn new(config: &Config, dev: Option<DevSite>) -> io::Result<Arc<Self>> {
+    /// If the system gives no random numbers or no epoll instance, or the store
+    /// of an app does not open.
+    pub fn new(config: &Config, dev: Option<DevSite>) -> Result<Arc<Self>, StartError> {
         let clock = Clock::start();
         let readers = Readers::new(clock, config)?;
         let mut metrics = Metrics::new();
         let mut apps = BTreeMap::new();
         for app in &config.apps {
             let requests = metrics.requests_of(&app.name);
-            let hosted = HostedApp::new(app, clock, readers.clone(), requests)?;
+            let kept = config.store.as_ref().map(|store| keeping::open(store, &app.name, clock));
+            let hosted = HostedApp::new(app, clock, readers.clone(), requests, kept.transpose()?)?;
             apps.insert(app.name.clone(), hosted);
         }
         metrics.watch(apps.values().cloned().collect());
@@ -102,6 +118,23 @@ impl Gateway {
     /// Connections of clients and backends.
     pub(super) fn connections(&self) -> usize {
         self.front().count() + self.conns.count(Site::Public)
+    }
+
+    /// Waits until the stores can be relied on: what the restart itself changed
+    /// is on disk.
+    ///
+    /// # Errors
+    /// If one cannot be written.
+    pub async fn begun(&self) -> Result<(), StartError> {
+        for app in self.apps() {
+            app.begun().await.map_err(|why| StartError::Store(app.app().name().into(), why))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what the stores still have to write. Blocks.
+    pub(super) fn end_stores(&self) {
+        self.apps().for_each(|app| app.end_store());
     }
 
     /// New requests are refused, held ones are answered.

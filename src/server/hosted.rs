@@ -1,10 +1,12 @@
 //! The shell's side of one app.
 
-use super::{clock::Clock, metrics::Requests, readers::Readers};
+use super::{clock::Clock, errors, metrics::Requests, readers::Readers};
 use crate::{
     app::{Answers, App, Now},
     config::AppConfig,
-    core::{ConnId, Key, MailboxId, Millis},
+    core::{ConnId, Core, Key, MailboxId, Millis, Restart},
+    store::{self, Durability, Store},
+    transport::ErrorBody,
 };
 use std::{cell::Cell, sync::Arc, time::Duration};
 use subtle::{Choice, ConstantTimeEq};
@@ -26,23 +28,45 @@ pub struct HostedApp {
     publish_keys: Vec<String>,
     /// Longest wait of a read, in milliseconds.
     pub(super) max_wait_ms: u64,
+    store: Option<Arc<Store>>,
+    durability: Durability,
+}
+
+/// The store of an app that was opened, and how the app goes on from it.
+pub(super) struct Kept {
+    pub opened: store::Opened,
+    pub restart: Restart,
 }
 
 impl HostedApp {
     /// An app without plugins yet.
     ///
     /// # Errors
-    /// If the system gives no random numbers.
+    /// If the system gives no random numbers or no thread.
     pub(super) fn new(
         config: &AppConfig,
         clock: Clock,
         readers: Arc<Readers>,
         requests: Requests,
-    ) -> Result<Arc<Self>, getrandom::Error> {
+        kept: Option<Kept>,
+    ) -> std::io::Result<Arc<Self>> {
         let alarm = Arc::new(Notify::new());
         let ring = alarm.clone();
         let seed = getrandom::u64()?;
-        let app = App::new(&config.name, config.limits, seed, Box::new(move || ring.notify_one()));
+        let ring = Box::new(move || ring.notify_one());
+        let mut store = None;
+        let app = match kept {
+            None => App::new(&config.name, config.limits, seed, ring),
+            Some(Kept { opened, restart }) => {
+                let (image, opened) = opened.take_image();
+                let core = Core::restore(config.limits.core, image, &restart);
+                let started = Arc::new(opened.start(&config.name, move || clock.mono_ms())?);
+                let keeper = started.clone();
+                store = Some(started);
+                let keeper = Box::new(move |changes: &mut _| keeper.push(changes));
+                App::kept(&config.name, config.limits, core, seed, ring, keeper)
+            }
+        };
         Ok(Arc::new(Self {
             app,
             clock,
@@ -52,7 +76,59 @@ impl HostedApp {
             alarm,
             publish_keys: config.publish_keys.clone(),
             max_wait_ms: config.max_wait_ms,
+            store,
+            durability: config.durability,
         }))
+    }
+
+    /// Whether an answer that says that something was taken has to wait for the
+    /// store, see [`HostedApp::settled`].
+    pub(super) fn waits_for_store(&self) -> bool {
+        self.store.is_some() && self.durability > Durability::None
+    }
+
+    /// Whether something new can be taken now.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub(super) fn check_store(&self) -> Result<(), ErrorBody> {
+        match self.store.as_ref().and_then(|store| store.failing()) {
+            Some(why) => Err(errors::not_kept(&why)),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until all that was done so far is as durable as the app promises.
+    ///
+    /// # Errors
+    /// If the store cannot be written; it may become so later.
+    pub(super) async fn settled(&self) -> Result<(), ErrorBody> {
+        match &self.store {
+            Some(store) => {
+                let settled = store.settled(self.durability).await;
+                settled.map_err(|why| errors::not_kept(&why))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what is still to be written, for the end of the process. Blocks.
+    pub(super) fn end_store(&self) {
+        if let Some(store) = &self.store {
+            store.end();
+        }
+    }
+
+    /// Waits until what the restart changed is on disk: nothing that comes after
+    /// it must be kept without it.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(super) async fn begun(&self) -> Result<(), Arc<str>> {
+        match &self.store {
+            Some(store) => store.settled(Durability::Disk).await,
+            None => Ok(()),
+        }
     }
 
     #[must_use]

@@ -19,6 +19,7 @@ mod full;
 mod gateway;
 mod hosted;
 mod http1;
+mod keeping;
 mod listener;
 mod metrics;
 mod proxies;
@@ -29,7 +30,7 @@ mod tls;
 
 pub use clock::Clock;
 pub use dev::DevSite;
-pub use gateway::Gateway;
+pub use gateway::{Gateway, StartError};
 pub use hosted::HostedApp;
 pub use tls::{Tls, TlsError};
 
@@ -80,6 +81,12 @@ pub async fn run(gateway: Arc<Gateway>, listeners: Listeners, shutdown: impl Fut
     if tokio::time::timeout(grace, no_connections(&gateway)).await.is_err() {
         let connections = gateway.connections();
         tracing::warn!(connections, "some requests did not finish in time");
+    }
+    // Now nobody is left who could change anything.
+    tasks.shutdown().await;
+    let ended = tokio::task::spawn_blocking(move || gateway.end_stores()).await;
+    if ended.is_err() {
+        tracing::error!("the stores did not end in order");
     }
 }
 

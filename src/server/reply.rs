@@ -81,7 +81,7 @@ impl Reply {
         });
         match body.code {
             Code::Unauthorized => reply.with("www-authenticate", "Bearer"),
-            Code::Overloaded | Code::ShuttingDown | Code::NoSeat => {
+            Code::Overloaded | Code::ShuttingDown | Code::NoSeat | Code::NotKept => {
                 reply.with("retry-after", RETRY_AFTER_S)
             }
             _ => reply,

@@ -79,14 +79,10 @@ impl Route<'_> {
     /// wait itself, or it can take long.
     #[must_use]
     pub fn is_slow(&self, body: &[u8]) -> bool {
-        self.app.takes_turns() || self.endpoint == Endpoint::Publish && is_batch(body)
+        self.app.takes_turns()
+            || self.app.waits_for_store() && self.takes_body()
+            || self.endpoint == Endpoint::Publish && transport::is_batch(body)
     }
-}
-
-/// Whether a publish has an array of items, in either format.
-fn is_batch(body: &[u8]) -> bool {
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    matches!(first, Some(b'[' | 0x90..=0x9f | 0xdc | 0xdd))
 }
 
 /// How a request ends.
@@ -254,6 +250,11 @@ pub fn run_now(
     conn: ConnId,
 ) -> Outcome {
     let app = &route.app;
+    if route.takes_body()
+        && let Err(error) = app.check_store()
+    {
+        return Outcome::of(Err(error), ask);
+    }
     match &route.endpoint {
         Endpoint::Read(name) => read(gateway, app, name, ask, conn)
             .unwrap_or_else(|error| Outcome::Reply(Reply::error(&error, ask.accepted.format()))),
@@ -278,11 +279,17 @@ pub async fn run(
     body: &[u8],
     conn: ConnId,
 ) -> Outcome {
-    if route.endpoint == Endpoint::Publish {
-        return Outcome::of(publish(gateway, &route.app, ask, body).await, ask);
+    let outcome = if route.endpoint == Endpoint::Publish {
+        Outcome::of(publish(gateway, &route.app, ask, body).await, ask)
+    } else {
+        let _turn = route.app.turn().await;
+        run_now(gateway, route, ask, body, conn)
+    };
+    if !route.takes_body() {
+        return outcome; // what it says has not to be kept
     }
-    let _turn = route.app.turn().await;
-    run_now(gateway, route, ask, body, conn)
+    let settled = route.app.settled().await;
+    settled.map_or_else(|error| Outcome::of(Err(error), ask), |()| outcome)
 }
 
 fn open(
@@ -425,6 +432,7 @@ async fn publish(
     body: &[u8],
 ) -> Result<Reply, ErrorBody> {
     let items = publications(gateway, app, ask, body)?;
+    app.check_store()?;
     let mut results = Results::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         // Anew for each: a batch must not hold a thread while its plugin runs
@@ -440,7 +448,7 @@ async fn publish(
     Ok(published(ask, &results))
 }
 
-/// What a publish has in it, if it may publish.
+/// What a publish has in it, if it may.
 fn publications(
     gateway: &Gateway,
     app: &HostedApp,

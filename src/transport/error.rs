@@ -28,6 +28,8 @@ pub enum Code {
     PluginFailed,
     Overloaded,
     ShuttingDown,
+    /// The store cannot be written.
+    NotKept,
 }
 
 impl Code {
@@ -55,6 +57,7 @@ impl Code {
             Self::PluginFailed => ("plugin_failed", 500),
             Self::Overloaded => ("overloaded", 503),
             Self::ShuttingDown => ("shutting_down", 503),
+            Self::NotKept => ("not_kept", 507),
         }
     }
 

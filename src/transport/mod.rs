@@ -21,7 +21,7 @@ pub use encode::{Encoder, PublishResult, batch, error, opened, reply, results};
 pub use error::{Code, ErrorBody};
 pub use frame::{Frame, decode_frame, key_of_sub_protocols, refused, replied};
 pub use payload::decode_body;
-pub use publish::{Publication, Publications, decode_publish};
+pub use publish::{Publication, Publications, decode_publish, is_batch};
 pub use query::{
     KeyText, ReadQuery, SendQuery, bearer, decode_key, encode_key, header_cursor, key_query,
     read_query, send_query, split_once,

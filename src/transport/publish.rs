@@ -290,3 +290,10 @@ fn collapse(key: String) -> Result<Box<str>, ErrorBody> {
     }
     Ok(key.into())
 }
+
+/// Whether a publish has an array of items, in either format.
+#[must_use]
+pub fn is_batch(body: &[u8]) -> bool {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    matches!(first, Some(b'[' | 0x90..=0x9f | 0xdc | 0xdd))
+}

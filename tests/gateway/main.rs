@@ -4,6 +4,7 @@ mod bayeux;
 mod docs;
 mod fire;
 mod http;
+mod kept;
 mod neighbour;
 mod plugins;
 mod sim;

@@ -7,9 +7,13 @@
 //! which one is meant: what is done about a reader is done to the front.
 
 use super::{
-    super::{AccessError, ConnId, Key, Millis, OpenMailbox, Totals},
+    super::{
+        AccessError, ConnId, KeptSeat, Key, Millis, OpenMailbox,
+        books::{Books, Changed},
+    },
     Mailbox,
 };
+use smallvec::SmallVec;
 use std::ops::Range;
 
 /// Most seats of a mailbox.
@@ -51,6 +55,10 @@ impl Seat {
             is_held: false,
             away_since: now,
         }
+    }
+
+    pub fn restored(key: Key, confirmed: u64, handed: u64, away_since: Millis) -> Self {
+        Self { handed, ..Self::new(key, confirmed, away_since) }
     }
 
     fn reader(&self) -> Option<&Reader> {
@@ -130,6 +138,14 @@ impl Mailbox {
         self.rare.as_ref().map_or(&[], |rare| &rare.seats)
     }
 
+    pub(super) fn kept_seats(&self) -> SmallVec<[KeptSeat; 1]> {
+        let kept = |seat: &Seat| {
+            let Seat { key, confirmed, handed, .. } = *seat;
+            KeptSeat { key, confirmed, handed }
+        };
+        self.all_seats().map(kept).collect()
+    }
+
     fn all_seats(&self) -> impl Iterator<Item = &Seat> {
         std::iter::once(&self.seat).chain(self.others())
     }
@@ -178,6 +194,7 @@ impl Mailbox {
     /// confirmed; behind which seq that is.
     pub fn add_seat(&mut self, key: Key, now: Millis) -> u64 {
         let begins_after = self.trimmed();
+        self.changed.add(Changed::MARKS);
         let seats = &mut self.rare.get_or_insert_default().seats;
         seats.push(Seat::new(key, begins_after, now));
         begins_after
@@ -185,33 +202,38 @@ impl Mailbox {
 
     /// Ends the seat in front, which is not the only one: nothing waits for it
     /// any more.
-    pub fn end_seat(&mut self, totals: &mut Totals) {
+    pub fn end_seat(&mut self, books: &mut Books) {
         if let Some(next) = self.rare.as_mut().and_then(|rare| rare.seats.pop()) {
             self.seat = next;
-            self.trim(totals);
+            self.changed.add(Changed::MARKS);
+            self.trim(books);
         }
     }
 
     /// Ends the seats whose readers stayed away for longer than the mailbox
     /// lingers; whether one is left.
-    pub fn end_late_seats(&mut self, now: Millis, totals: &mut Totals) -> bool {
+    pub fn end_late_seats(&mut self, now: Millis, books: &mut Books) -> bool {
         if self.has_others() {
-            self.end_late_others(now, totals);
+            self.end_late_others(now, books);
         }
         !self.seat.is_late(now, self.linger_ms)
     }
 
     /// If the one in front is late, an other that is not takes its place.
     #[cold]
-    fn end_late_others(&mut self, now: Millis, totals: &mut Totals) {
+    fn end_late_others(&mut self, now: Millis, books: &mut Books) {
         let linger_ms = self.linger_ms;
         if let Some(rare) = &mut self.rare {
+            let before = rare.seats.len();
             rare.seats.retain(|seat| !seat.is_late(now, linger_ms));
+            if rare.seats.len() < before {
+                self.changed.add(Changed::MARKS);
+            }
         }
         if self.seat.is_late(now, linger_ms) {
-            self.end_seat(totals);
+            self.end_seat(books);
         } else {
-            self.trim(totals);
+            self.trim(books);
         }
     }
 

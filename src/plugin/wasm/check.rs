@@ -256,9 +256,10 @@ impl Check<'_> {
         if limits.messages == Some(0) {
             return Err(Bad::value("a mailbox holds at least 1 message"));
         }
-        if limits.per_second.is_some_and(|n| !(1..=1000).contains(&n)) {
-            return Err(Bad::value("per-second is not within 1 and 1000"));
-        }
+        let per_second = limits.per_second.map(|n| match u16::try_from(n) {
+            Ok(n @ 1..=1000) => Ok(n),
+            _ => Err(Bad::value("per-second is not within 1 and 1000")),
+        });
         let identity = accept.identity.map(|text| self.text("identity", text, MAX_IDENTITY_BYTES));
         Ok(Accept {
             mailbox: accept.mailbox.map(|name| self.name("mailbox", name)).transpose()?,
@@ -274,7 +275,7 @@ impl Check<'_> {
                 types::FullPolicy::DropOldest => FullPolicy::DropOldest,
                 types::FullPolicy::Reject => FullPolicy::Reject,
             }),
-            per_second: limits.per_second,
+            per_second: per_second.transpose()?,
             first,
         })
     }

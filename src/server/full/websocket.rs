@@ -338,11 +338,7 @@ impl Session {
                 .map_err(|error| errors::access(name, error))?;
         }
         let Some(data) = frame.send else { return Ok(None) };
-        let result = {
-            let _turn = self.app.turn().await;
-            self.app.call(|app, now, out| app.message(now, name, key, None, &data, out))
-        };
-        let result = result.map_err(|refusal| errors::refusal(name, refusal));
+        let result = self.send(key, &data).await;
         let status = match &result {
             Ok(None) => 204,
             Ok(Some(_)) => 200,
@@ -350,6 +346,17 @@ impl Session {
         };
         self.app.requests().reply(&Endpoint::Send(name.as_ref().into()), status);
         result
+    }
+
+    async fn send(&self, key: Key, data: &Payload) -> Result<Option<Payload>, ErrorBody> {
+        self.app.check_store()?;
+        let reply = {
+            let _turn = self.app.turn().await;
+            self.app.call(|app, now, out| app.message(now, &self.mailbox, key, None, data, out))
+        };
+        let reply = reply.map_err(|refusal| errors::refusal(&self.mailbox, refusal))?;
+        self.app.settled().await?;
+        Ok(reply)
     }
 }
 

@@ -24,9 +24,12 @@ use crate::{
     app::Refusal,
     core::{AccessError, CloseCause},
     plugin::OpenRequest,
-    transport::bayeux::{
-        Ack, Advice, ClientId, Fault, Handshake, Reconnect, Replies, Reply, ReplyExt, Said, What,
-        encode_client,
+    transport::{
+        ErrorBody,
+        bayeux::{
+            Ack, Advice, ClientId, Fault, Handshake, Reconnect, Replies, Reply, ReplyExt, Said,
+            What, encode_client,
+        },
     },
 };
 use std::{net::IpAddr, sync::Arc};
@@ -85,9 +88,13 @@ impl Caller<'_> {
         replies: &mut Replies,
     ) -> Result<(), Fault> {
         let app = self.app;
+        let is_taken = !matches!(what, What::Connect(_) | What::Disconnect(_));
+        if is_taken {
+            app.check_store().map_err(not_kept)?;
+        }
         let _turn = app.turn().await;
         match what {
-            What::Handshake(handshake) => return self.open(said, handshake, replies),
+            What::Handshake(handshake) => return self.open(said, handshake, replies).await,
             What::Connect(connect) => return self.connect(said, connect, waiting, replies),
             What::Subscribe(ClientId { key, mailbox, .. }, groups) => app
                 .call(|app, now, out| match &groups[..] {
@@ -112,16 +119,20 @@ impl Caller<'_> {
                         app.message(now, mailbox.as_str(), *key, Some(group), data, out)
                     })
                     .map_err(|refusal| fault(refusal, Some(mailbox.as_str())))?;
+                app.settled().await.map_err(not_kept)?;
                 if let Some(reply) = reply {
                     replies.replied(group.as_str(), said.id, &reply);
                 }
             }
         }
+        if is_taken {
+            app.settled().await.map_err(not_kept)?;
+        }
         replies.push(&Reply::to(said));
         Ok(())
     }
 
-    fn open(
+    async fn open(
         &self,
         said: &Said<'_>,
         handshake: &Handshake,
@@ -136,6 +147,7 @@ impl Caller<'_> {
             .app
             .call(|app, now, out| app.open(now, key, &request, out))
             .map_err(|refusal| fault(refusal, None))?;
+        self.app.settled().await.map_err(not_kept)?;
         replies.push(&Reply {
             version: Some("1.0"),
             supported_connection_types: &handshake.connection_types,
@@ -186,6 +198,11 @@ fn closed(cause: CloseCause, reason: &str) -> Fault {
             Fault::new(410, format!("closed: {reason}")).then(Reconnect::None)
         }
     }
+}
+
+/// The store cannot be written.
+fn not_kept(error: ErrorBody) -> Fault {
+    Fault::new(error.code.status(), error.message)
 }
 
 /// Why an event had no effect. `mailbox`: the one it is about; none for a

@@ -1,0 +1,351 @@
+//! The file of one app: an SQLite database with a write-ahead log.
+//!
+//! A batch of changes is one transaction. SQLite writes it behind the others in
+//! the log (`-wal`), with checksums, and carries it into the file later; a crash
+//! leaves whole transactions only. `synchronous` says whether a commit waits
+//! until the log is on disk (`FULL`) or in the hands of the system (`NORMAL`,
+//! with which the file itself still cannot be torn).
+//! See <https://www.sqlite.org/wal.html>.
+
+use super::{
+    Calendar, OpenError,
+    batch::Batch,
+    rows::{self, Damage},
+};
+use crate::core::{Image, Marks, Millis, PluginName, Uid};
+use rusqlite::{Connection, Row, ToSql};
+use std::path::{Path, PathBuf};
+
+/// Of the tables below; raised when they change.
+const VERSION: i32 = 1;
+
+/// What says that a file is ours (`PRAGMA application_id`): "CBox".
+const APPLICATION_ID: i32 = 0x4342_6f78;
+
+const TABLES: &str = "
+    CREATE TABLE mailbox (uid INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;
+    CREATE TABLE marks (uid INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;
+    CREATE TABLE message (id INTEGER PRIMARY KEY, expires INTEGER NOT NULL, row BLOB NOT NULL) STRICT;
+    CREATE TABLE superseded (message INTEGER, uid INTEGER, PRIMARY KEY (message, uid)) STRICT, WITHOUT ROWID;
+    CREATE TABLE timer (plugin TEXT, name TEXT, at INTEGER NOT NULL, PRIMARY KEY (plugin, name)) STRICT, WITHOUT ROWID;
+    CREATE TABLE value (key TEXT PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE epitaph (until INTEGER NOT NULL, row BLOB NOT NULL) STRICT;
+    CREATE INDEX epitaph_until ON epitaph (until);
+    -- One row: ids below next_id were given; when the process was last seen; and
+    -- whether it ended in order.
+    CREATE TABLE life (next_id INTEGER NOT NULL, seen INTEGER NOT NULL, ended INTEGER NOT NULL) STRICT;
+    INSERT INTO life VALUES (1, 0, 1);
+";
+
+/// Pages given back to the file system after a batch, at most. A page has 4 KiB.
+const MAX_PAGES_FREED: u32 = 256;
+
+/// Size to which the log is cut once it was carried into the file, in bytes.
+const LOG_BYTES: u64 = 16 << 20;
+
+/// How the process before ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LastLife {
+    /// Milliseconds since 1970; 0 if there was none.
+    pub seen_unix_ms: u64,
+    /// In order: everything was written.
+    pub ended: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Database {
+    connection: Connection,
+    path: PathBuf,
+    calendar: Calendar,
+    /// `synchronous` is `FULL`.
+    syncs: bool,
+    row: Vec<u8>,
+}
+
+impl Database {
+    /// Opens the file of an app, or makes it. Nobody else can have it open
+    /// meanwhile.
+    pub fn open(path: &Path, calendar: Calendar) -> Result<Self, OpenError> {
+        let failed = |error| OpenError::of(path, error);
+        let connection = Connection::open(path).map_err(failed)?;
+        let mut database =
+            Self { connection, path: path.to_owned(), calendar, syncs: false, row: Vec::new() };
+        database.prepare()?;
+        Ok(database)
+    }
+
+    fn prepare(&mut self) -> Result<(), OpenError> {
+        let failed = |error| OpenError::of(&self.path, error);
+        let pragma =
+            |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+        // The first statement that touches the file takes the lock, for good.
+        self.connection
+            .execute_batch(&format!(
+                "PRAGMA locking_mode = EXCLUSIVE;
+                 PRAGMA auto_vacuum = INCREMENTAL;
+                 PRAGMA journal_mode = WAL;
+                 PRAGMA synchronous = NORMAL;
+                 PRAGMA journal_size_limit = {LOG_BYTES};
+                 BEGIN IMMEDIATE;"
+            ))
+            .map_err(failed)?;
+        let tables: u32 = self
+            .connection
+            .query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))
+            .map_err(failed)?;
+        if tables == 0 {
+            self.connection.execute_batch(TABLES).map_err(failed)?;
+            self.connection
+                .pragma_update(None, "application_id", APPLICATION_ID)
+                .map_err(failed)?;
+            self.connection.pragma_update(None, "user_version", VERSION).map_err(failed)?;
+        } else {
+            let (id, version) = (
+                pragma("application_id").map_err(failed)?,
+                pragma("user_version").map_err(failed)?,
+            );
+            if id != APPLICATION_ID {
+                return Err(OpenError::NotOurs { path: self.path.clone() });
+            }
+            if version != VERSION {
+                return Err(OpenError::Version { path: self.path.clone(), version });
+            }
+        }
+        self.connection.execute_batch("COMMIT").map_err(failed)
+    }
+
+    /// How the process before ended; from now on, and until
+    /// [`Database::end`], this one counts as one that did not.
+    pub fn begin_life(&mut self) -> rusqlite::Result<LastLife> {
+        let last = self.connection.query_row("SELECT seen, ended FROM life", (), |row| {
+            Ok(LastLife { seen_unix_ms: unsigned(row, 0)?, ended: row.get(1)? })
+        })?;
+        self.sync(true)?;
+        self.connection.execute("UPDATE life SET ended = 0", ())?;
+        Ok(last)
+    }
+
+    /// Writes a batch as a whole, or (on an error) nothing of it.
+    pub fn write(&mut self, batch: &Batch, sync: bool, now: Millis) -> rusqlite::Result<()> {
+        self.sync(sync)?;
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        let result = self.put(batch, now).and_then(|()| self.connection.execute_batch("COMMIT"));
+        if result.is_err() && !self.connection.is_autocommit() {
+            // SQLite rolls back by itself after some errors and not after others.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        result
+    }
+
+    fn put(&mut self, batch: &Batch, now: Millis) -> rusqlite::Result<()> {
+        let Self { connection, row, calendar, .. } = self;
+        let calendar = *calendar;
+        let run = |sql: &str, values: &[&dyn ToSql]| {
+            connection.prepare_cached(sql)?.execute(values).map(drop)
+        };
+        for mailbox in &batch.closed {
+            let uid = signed(mailbox.0);
+            run("DELETE FROM mailbox WHERE uid = ?", &[&uid])?;
+            run("DELETE FROM marks WHERE uid = ?", &[&uid])?;
+        }
+        for kept in batch.mailboxes.values() {
+            rows::encode_mailbox(kept, calendar, row);
+            let uid = signed(kept.uid.0);
+            run("INSERT OR REPLACE INTO mailbox VALUES (?, ?)", &[&uid, &*row])?;
+        }
+        for (uid, marks) in &batch.marks {
+            rows::encode_marks(marks, row);
+            run("INSERT OR REPLACE INTO marks VALUES (?, ?)", &[&signed(uid.0), &*row])?;
+        }
+        for sent in batch.sent.values() {
+            rows::encode_sent(sent, row);
+            let expires = signed(calendar.unix(sent.expires_at));
+            run("INSERT INTO message VALUES (?, ?, ?)", &[&signed(sent.id), &expires, &*row])?;
+        }
+        for message in &batch.done {
+            run("DELETE FROM message WHERE id = ?", &[&signed(*message)])?;
+            run("DELETE FROM superseded WHERE message = ?", &[&signed(*message)])?;
+        }
+        for (message, uid) in &batch.superseded {
+            run("INSERT INTO superseded VALUES (?, ?)", &[&signed(*message), &signed(uid.0)])?;
+        }
+        for ((plugin, name), at) in &batch.timers {
+            match at {
+                Some(at) => run(
+                    "INSERT OR REPLACE INTO timer VALUES (?, ?, ?)",
+                    &[&plugin.0, name, &signed(calendar.unix(*at))],
+                )?,
+                None => run("DELETE FROM timer WHERE plugin = ? AND name = ?", &[&plugin.0, name])?,
+            }
+        }
+        for (key, value) in &batch.values {
+            match value {
+                Some(value) => {
+                    let (bytes, sum) = (&value[..], crc32fast::hash(value));
+                    let values: [&dyn ToSql; 3] = [key, &bytes, &sum];
+                    run("INSERT OR REPLACE INTO value VALUES (?, ?, ?)", &values)?;
+                }
+                None => run("DELETE FROM value WHERE key = ?", &[key])?,
+            }
+        }
+        let now = signed(calendar.unix(now));
+        if !batch.epitaphs.is_empty() {
+            run("DELETE FROM epitaph WHERE until <= ?", &[&now])?;
+        }
+        for epitaph in &batch.epitaphs {
+            rows::encode_epitaph(epitaph, row);
+            let until = signed(calendar.unix(epitaph.until));
+            run("INSERT INTO epitaph VALUES (?, ?)", &[&until, &*row])?;
+        }
+        let next_id = signed(batch.next_id);
+        run("UPDATE life SET next_id = max(next_id, ?), seen = ?", &[&next_id, &now])
+    }
+
+    /// Gives pages that nothing uses back to the file system; some at a time.
+    pub fn give_back(&self) -> rusqlite::Result<()> {
+        let free: u32 =
+            self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+        // A quarter stays: a file that breathes would grow again at once.
+        let all: u32 = self.connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+        if free > all / 4 && free > MAX_PAGES_FREED {
+            self.connection
+                .execute_batch(&format!("PRAGMA incremental_vacuum({MAX_PAGES_FREED})"))?;
+        }
+        Ok(())
+    }
+
+    /// Everything is written: the process ends in order.
+    pub fn end(mut self, now: Millis) -> rusqlite::Result<()> {
+        self.sync(true)?;
+        let now = signed(self.calendar.unix(now));
+        self.connection.execute("UPDATE life SET ended = 1, seen = ?", [now])?;
+        self.connection.close().map_err(|(_, error)| error)
+    }
+
+    fn sync(&mut self, sync: bool) -> rusqlite::Result<()> {
+        if self.syncs != sync {
+            let synchronous = if sync { "FULL" } else { "NORMAL" };
+            self.connection.pragma_update(None, "synchronous", synchronous)?;
+            self.syncs = sync;
+        }
+        Ok(())
+    }
+
+    /// All that lasts. `progress` is told how many rows of how many were read.
+    pub fn load(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Image, OpenError> {
+        Load { database: self, done: 0, all: self.count()?, progress }.run()
+    }
+
+    fn count(&self) -> Result<u64, OpenError> {
+        let sql = "SELECT (SELECT count(*) FROM mailbox) + (SELECT count(*) FROM message)";
+        let count = self.connection.query_row(sql, (), |row| unsigned(row, 0));
+        count.map_err(|error| OpenError::of(&self.path, error))
+    }
+
+    /// So that a test need not fill a disk.
+    #[cfg(test)]
+    pub fn set_max_pages(&self, pages: u32) -> u32 {
+        let set = format!("max_page_count = {pages}");
+        self.connection.query_row(&format!("PRAGMA {set}"), (), |row| row.get(0)).expect("a pragma")
+    }
+}
+
+/// How often progress is told, in rows.
+const ROWS_PER_PROGRESS: u64 = 10_000;
+
+struct Load<'a> {
+    database: &'a Database,
+    done: u64,
+    all: u64,
+    progress: &'a mut dyn FnMut(u64, u64),
+}
+
+impl Load<'_> {
+    fn run(mut self) -> Result<Image, OpenError> {
+        let calendar = self.database.calendar;
+        let mut image = Image::default();
+        self.each("life", "SELECT next_id FROM life", |row| {
+            image.next_id = unsigned(row, 0)?;
+            Ok(Ok(()))
+        })?;
+        self.each("mailbox", "SELECT uid, row FROM mailbox", |row| {
+            let uid = Uid(unsigned(row, 0)?);
+            let kept = rows::decode_mailbox(uid, row.get_ref(1)?.as_blob()?, calendar);
+            Ok(kept.map(|kept| {
+                image.mailboxes.insert(uid, (kept, Marks::default()));
+            }))
+        })?;
+        self.each("marks", "SELECT uid, row FROM marks", |row| {
+            let uid = Uid(unsigned(row, 0)?);
+            Ok(rows::decode_marks(row.get_ref(1)?.as_blob()?).map(|marks| {
+                if let Some((_, old)) = image.mailboxes.get_mut(&uid) {
+                    *old = marks;
+                }
+            }))
+        })?;
+        self.each("message", "SELECT id, expires, row FROM message", |row| {
+            let (id, expires) = (unsigned(row, 0)?, calendar.mono(unsigned(row, 1)?));
+            Ok(rows::decode_sent(id, expires, row.get_ref(2)?.as_blob()?).map(|sent| {
+                image.messages.insert(id, sent);
+            }))
+        })?;
+        self.each("superseded", "SELECT message, uid FROM superseded", |row| {
+            image.superseded.insert((unsigned(row, 0)?, Uid(unsigned(row, 1)?)));
+            Ok(Ok(()))
+        })?;
+        self.each("timer", "SELECT plugin, name, at FROM timer", |row| {
+            let plugin = PluginName(row.get::<_, String>(0)?.into());
+            let name = row.get::<_, String>(1)?.into();
+            image.timers.insert((plugin, name), calendar.mono(unsigned(row, 2)?));
+            Ok(Ok(()))
+        })?;
+        self.each("value", "SELECT key, value, sum FROM value", |row| {
+            let (value, sum) = (row.get::<_, Vec<u8>>(1)?, row.get::<_, u32>(2)?);
+            if crc32fast::hash(&value) != sum {
+                return Ok(Err(Damage::Checksum));
+            }
+            image.values.insert(row.get::<_, String>(0)?.into(), value.into());
+            Ok(Ok(()))
+        })?;
+        self.each("epitaph", "SELECT until, row FROM epitaph ORDER BY rowid", |row| {
+            let until = calendar.mono(unsigned(row, 0)?);
+            let epitaph = rows::decode_epitaph(until, row.get_ref(1)?.as_blob()?);
+            Ok(epitaph.map(|epitaph| image.epitaphs.push(epitaph)))
+        })?;
+        Ok(image)
+    }
+
+    fn each(
+        &mut self,
+        table: &'static str,
+        sql: &str,
+        mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<Result<(), Damage>>,
+    ) -> Result<(), OpenError> {
+        let path = &self.database.path;
+        let failed = |error| OpenError::of(path, error);
+        let mut statement = self.database.connection.prepare(sql).map_err(failed)?;
+        let mut rows = statement.query(()).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            take(row).map_err(failed)?.map_err(|damage| {
+                let row = row.get_ref(0).map(|id| format!("{id:?}")).unwrap_or_default();
+                OpenError::Damaged { path: path.clone(), what: format!("{table} {row}: {damage}") }
+            })?;
+            if matches!(table, "mailbox" | "message") {
+                self.done += 1;
+                if self.done.is_multiple_of(ROWS_PER_PROGRESS) {
+                    (self.progress)(self.done, self.all);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// SQLite's integers have a sign; the bits stay what they are.
+fn signed(number: u64) -> i64 {
+    number.cast_signed()
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(i64::cast_unsigned)
+}

@@ -1,0 +1,354 @@
+//! Keeps what is in a core through the end of the process.
+//!
+//! A core that records leaves [`Change`]s; [`Store::push`] takes them in the
+//! order of the commits. One thread per app writes all that has come meanwhile
+//! as one transaction, so that however many publish, they share a sync; who has
+//! to know that something is kept waits by [`Store::settled`]. Reads never wait.
+//!
+//! A write that fails is tried again, together with what came since, until there
+//! is room: nothing is given up, and what is in memory and what is on disk never
+//! part. Meanwhile [`Store::failing`] tells why, so that nothing new is taken.
+
+mod batch;
+mod database;
+mod rows;
+
+#[cfg(test)]
+mod tests;
+
+pub use database::LastLife;
+pub use rows::Calendar;
+
+use crate::core::{Change, Image, Millis};
+use batch::{Batch, size_bytes};
+use database::Database;
+use parking_lot::{Condvar, Mutex};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// Changes that may wait to be written, in bytes, before nothing new is taken.
+const MAX_WAITING_BYTES: usize = 64 << 20;
+
+/// Before a write that failed is tried again; doubles up to the last.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(2);
+
+/// When nothing happens, how often it is noted that the process is there.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
+
+/// What a publisher waits for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// Nothing: the message is in its mailboxes.
+    None,
+    /// The message is with the operating system: it outlives the process.
+    #[default]
+    Os,
+    /// The message is on disk: it outlives a power cut.
+    Disk,
+}
+
+/// Why a store does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{}: another process has it open; each gateway needs a [store] path of its own", path.display())]
+    Locked { path: PathBuf },
+    #[error("{}: it is not a store of Cometbox", path.display())]
+    NotOurs { path: PathBuf },
+    #[error(
+        "{}: it was written by another version of Cometbox (format {version})", path.display()
+    )]
+    Version { path: PathBuf, version: i32 },
+    #[error(
+        "{}: damaged at {what}. `cometbox store check` says what else is; `cometbox store repair` \
+         keeps what can be read", path.display()
+    )]
+    Damaged { path: PathBuf, what: String },
+    #[error("{}: {error}", path.display())]
+    Failed { path: PathBuf, error: String },
+}
+
+impl OpenError {
+    fn of(path: &Path, error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseCorrupt, DatabaseLocked, NotADatabase};
+        let path = path.to_owned();
+        match error.sqlite_error_code() {
+            Some(DatabaseBusy | DatabaseLocked) => Self::Locked { path },
+            Some(NotADatabase) => Self::NotOurs { path },
+            Some(DatabaseCorrupt) => Self::Damaged { path, what: error.to_string() },
+            _ => Self::Failed { path, error: error.to_string() },
+        }
+    }
+}
+
+/// How far the writer is, in changes since the start.
+#[derive(Clone, Default, Debug)]
+struct Progress {
+    with_the_os: u64,
+    on_disk: u64,
+    /// Why the last write failed.
+    failing: Option<Arc<str>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    changes: Vec<Change>,
+    bytes: usize,
+    /// Changes since the start.
+    pushed: u64,
+    /// Somebody waits until so many are on disk.
+    sync_up_to: u64,
+    ends: bool,
+}
+
+struct Shared {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+    progress: watch::Sender<Progress>,
+}
+
+/// What an app's core leaves behind, on its way to disk.
+pub struct Store {
+    shared: Arc<Shared>,
+    progress: watch::Receiver<Progress>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What was there when a store was opened.
+pub struct Opened {
+    pub image: Image,
+    pub last_life: LastLife,
+    database: Database,
+}
+
+/// Opens the store of an app in a file, and reads what is in it. `progress` is
+/// told how many rows of how many were read.
+///
+/// # Errors
+/// If the file is somebody else's, is damaged, or cannot be read or written.
+pub fn open(
+    path: &Path,
+    calendar: Calendar,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Opened, OpenError> {
+    let mut database = Database::open(path, calendar)?;
+    let image = database.load(progress)?;
+    let last_life = database.begin_life().map_err(|error| OpenError::of(path, error))?;
+    Ok(Opened { image, last_life, database })
+}
+
+impl Opened {
+    /// Takes what was there out, to make a core of it.
+    #[must_use]
+    pub fn take_image(mut self) -> (Image, Self) {
+        (std::mem::take(&mut self.image), self)
+    }
+
+    /// Starts to write. `now` tells the core's time.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(
+        self,
+        name: &str,
+        now: impl Fn() -> Millis + Send + 'static,
+    ) -> std::io::Result<Store> {
+        let (sender, progress) = watch::channel(Progress::default());
+        let shared =
+            Arc::new(Shared { waiting: Mutex::default(), wake: Condvar::new(), progress: sender });
+        let writer = Writer {
+            database: self.database,
+            shared: shared.clone(),
+            name: name.into(),
+            now: Box::new(now),
+            batch: Batch::default(),
+        };
+        let writer = std::thread::Builder::new()
+            .name(format!("store {name}"))
+            .spawn(move || writer.run())?;
+        Ok(Store { shared, progress, writer: Mutex::new(Some(writer)) })
+    }
+}
+
+impl Store {
+    /// Takes changes, which are gone from `changes` then. Called in the order of
+    /// the commits, hence under the core's lock; writes nothing itself.
+    pub fn push(&self, changes: &mut Vec<Change>) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut waiting = self.shared.waiting.lock();
+        waiting.pushed += changes.len() as u64;
+        waiting.bytes += changes.iter().map(size_bytes).sum::<usize>();
+        let was_empty = waiting.changes.is_empty();
+        waiting.changes.append(changes);
+        drop(waiting);
+        if was_empty {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Why nothing new should be taken, if so.
+    #[must_use]
+    pub fn failing(&self) -> Option<Arc<str>> {
+        if self.shared.waiting.lock().bytes > MAX_WAITING_BYTES {
+            return Some("the disk is slower than what comes".into());
+        }
+        self.progress.borrow().failing.clone()
+    }
+
+    /// Waits until everything that was pushed so far is as durable as this.
+    ///
+    /// # Errors
+    /// If writing fails; it is tried again all the same.
+    pub async fn settled(&self, durability: Durability) -> Result<(), Arc<str>> {
+        if durability == Durability::None {
+            return Ok(());
+        }
+        let up_to = {
+            let mut waiting = self.shared.waiting.lock();
+            let up_to = waiting.pushed;
+            if durability == Durability::Disk && waiting.sync_up_to < up_to {
+                waiting.sync_up_to = up_to;
+                self.shared.wake.notify_one();
+            }
+            up_to
+        };
+        let mut progress = self.progress.clone();
+        let done = progress
+            .wait_for(|progress| {
+                let reached = match durability {
+                    Durability::Disk => progress.on_disk,
+                    _ => progress.with_the_os,
+                };
+                reached >= up_to || progress.failing.is_some()
+            })
+            .await;
+        match done {
+            Ok(progress) => progress.failing.clone().map_or(Ok(()), Err),
+            Err(_) => Err("the store has ended".into()),
+        }
+    }
+
+    /// Writes what is left, and ends: what is pushed afterwards is not kept.
+    /// Blocks.
+    pub fn end(&self) {
+        self.shared.waiting.lock().ends = true;
+        self.shared.wake.notify_one();
+        if let Some(writer) = self.writer.lock().take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's writer has failed");
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+struct Writer {
+    database: Database,
+    shared: Arc<Shared>,
+    name: String,
+    now: Box<dyn Fn() -> Millis + Send>,
+    batch: Batch,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let mut retry = FIRST_RETRY;
+        let mut is_failing = false;
+        while let Some(round) = self.next_round(is_failing.then_some(retry)) {
+            let started = Instant::now();
+            match self.database.write(&self.batch, round.sync, (self.now)()) {
+                Ok(()) => {
+                    self.batch = Batch { next_id: self.batch.next_id, ..Batch::default() };
+                    if is_failing {
+                        tracing::info!(app = self.name, "the store can be written again");
+                    }
+                    (is_failing, retry) = (false, FIRST_RETRY);
+                    self.shared.progress.send_modify(|progress| {
+                        progress.with_the_os = round.up_to;
+                        if round.sync {
+                            progress.on_disk = round.up_to;
+                        }
+                        progress.failing = None;
+                    });
+                    if let Err(error) = self.database.give_back() {
+                        tracing::debug!(app = self.name, %error, "no space given back");
+                    }
+                }
+                Err(error) => {
+                    if !is_failing {
+                        let ms = started.elapsed().as_millis();
+                        tracing::error!(
+                            app = self.name, %error, ms,
+                            "the store cannot be written: nothing new is taken until it can"
+                        );
+                    }
+                    if is_failing {
+                        retry = (retry * 2).min(LAST_RETRY);
+                    }
+                    is_failing = true;
+                    let why: Arc<str> = error.to_string().into();
+                    self.shared.progress.send_modify(|progress| progress.failing = Some(why));
+                    if round.ends {
+                        tracing::error!(app = self.name, "ends with changes that are not written");
+                        return;
+                    }
+                }
+            }
+        }
+        if let Err(error) = self.database.end((self.now)()) {
+            tracing::error!(app = self.name, %error, "the store did not end in order");
+        }
+    }
+
+    /// Waits for something to do, and takes it into the batch. None: everything
+    /// is written and it is to end.
+    fn next_round(&mut self, retry: Option<Duration>) -> Option<Round> {
+        let mut waiting = self.shared.waiting.lock();
+        if let Some(retry) = retry {
+            let until = Instant::now() + retry;
+            while !waiting.ends && !self.shared.wake.wait_until(&mut waiting, until).timed_out() {}
+        } else {
+            let until = Instant::now() + SIGN_OF_LIFE;
+            let on_disk = self.shared.progress.borrow().on_disk;
+            while waiting.changes.is_empty() && waiting.sync_up_to <= on_disk {
+                if waiting.ends {
+                    return None;
+                }
+                if self.shared.wake.wait_until(&mut waiting, until).timed_out() {
+                    break;
+                }
+            }
+        }
+        let changes = std::mem::take(&mut waiting.changes);
+        waiting.bytes = 0;
+        let round = Round {
+            up_to: waiting.pushed,
+            sync: waiting.sync_up_to > self.shared.progress.borrow().on_disk || waiting.ends,
+            ends: waiting.ends,
+        };
+        drop(waiting);
+        changes.into_iter().for_each(|change| self.batch.add(change));
+        Some(round)
+    }
+}
+
+/// One transaction.
+struct Round {
+    /// The number of the last change in it.
+    up_to: u64,
+    sync: bool,
+    ends: bool,
+}

@@ -1,0 +1,263 @@
+//! What a file gives back, and what happens where it cannot.
+
+use super::*;
+use crate::core::{
+    CloseCause, FullPolicy, KeptEpitaph, KeptMailbox, KeptSeat, Key, Kind, MailboxLimits, Marks,
+    Message, Name, Payload, PluginName, PluginTimer, Run, Sent, Uid,
+};
+use std::{fs, io::Write as _};
+
+const CALENDAR: Calendar = Calendar { unix_ms_at_0: 1_700_000_000_000 };
+
+fn name(text: &str) -> Name {
+    Name::parse(text).expect("tests use valid names")
+}
+
+fn mailbox(uid: u64, called: &str) -> Change {
+    let plugin = PluginName("chat".into());
+    let kept = KeptMailbox {
+        uid: Uid(uid),
+        name: name(called),
+        identity: Some("user 1".into()),
+        shared: uid.is_multiple_of(2),
+        limits: MailboxLimits {
+            messages: 10,
+            bytes: 1000,
+            full: if uid.is_multiple_of(2) { FullPolicy::Reject } else { FullPolicy::DropOldest },
+            per_second: 7,
+        },
+        linger_ms: 60_000,
+        attached: true,
+        groups: vec![name("lobby"), name("chat/**")],
+        states: vec![(plugin.clone(), vec![0, 159, 146, 150].into())],
+        timers: vec![PluginTimer { plugin, name: "away".into(), at: 5_000 }],
+    };
+    Change::Mailbox(kept.into())
+}
+
+fn marks(uid: u64, last: u64) -> Change {
+    let seat = |n: u8| KeptSeat { key: Key([n; 16]), confirmed: 3, handed: 5 };
+    let lost = vec![Run { first: 1, last: 2, count: 2 }];
+    let marks = Marks { seats: vec![seat(1), seat(2)].into(), last, lost };
+    Change::Marks { mailbox: Uid(uid), marks }
+}
+
+fn sent(id: u64, kind: Kind, data: &[u8], to: &[(u64, u64)]) -> Change {
+    let payload = Payload { kind, bytes: data.to_vec().into() };
+    let message = Message::new(payload, Some(9_000), Some("IBM".into()));
+    message.channel.get_or_init(|| name("lobby"));
+    let to = to.iter().map(|(uid, seq)| (Uid(*uid), *seq)).collect();
+    let expires_at = if id.is_multiple_of(2) { Millis::MAX } else { 20_000 };
+    Change::Sent(Sent { id, message, expires_at, to }.into())
+}
+
+fn epitaph(called: &str, until: Millis) -> Change {
+    let cause = CloseCause::Plugin;
+    let (key, reason) = (Key([9; 16]), "kicked".into());
+    Change::Epitaph(KeptEpitaph { name: name(called), key, cause, reason, until }.into())
+}
+
+/// Everything that a store can be told.
+fn changes() -> Vec<Change> {
+    let timer =
+        |name: &str, at| Change::Timer { plugin: PluginName("chat".into()), name: name.into(), at };
+    let value = |key: &str, value: Option<&'static str>| Change::Value {
+        key: key.into(),
+        value: value.map(Into::into),
+    };
+    vec![
+        mailbox(1, "ann"),
+        marks(1, 7),
+        mailbox(2, "bob"),
+        marks(2, 8),
+        sent(3, Kind::Json, b"{\"a\":1}", &[(1, 8), (2, 9)]),
+        sent(4, Kind::Text, "grüß".as_bytes(), &[(1, 9)]),
+        sent(5, Kind::Binary, &[0, 255], &[(2, 10)]),
+        Change::Superseded { message: 4, mailbox: Uid(1) },
+        Change::Superseded { message: 3, mailbox: Uid(2) },
+        timer("a", Some(4_000)),
+        timer("b", Some(5_000)),
+        value("x", Some("1")),
+        value("y", Some("2")),
+        epitaph("eve", 90_000),
+        // And all of it again, differently.
+        marks(1, 9),
+        mailbox(2, "bob"),
+        Change::Done { message: 4 },
+        timer("a", None),
+        timer("b", Some(6_000)),
+        value("x", None),
+        value("y", Some("3")),
+        mailbox(6, "dan"),
+        marks(6, 0),
+        Change::Closed { mailbox: Uid(2) },
+        sent(7, Kind::Json, b"null", &[(6, 1)]),
+    ]
+}
+
+/// Without order where there is none.
+fn facts(image: &Image) -> String {
+    format!("{image:#?}")
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("chat.sqlite")
+    }
+
+    fn open(&self) -> Result<Opened, OpenError> {
+        open(&self.file(), CALENDAR, &mut |_, _| ())
+    }
+
+    fn image(&self) -> Image {
+        self.open().expect("it opens").image
+    }
+}
+
+/// Writes changes, so many at a time, and ends as told.
+fn write(folder: &Folder, all: Vec<Change>, at_once: usize, in_order: bool) {
+    let mut database = Database::open(&folder.file(), CALENDAR).expect("it opens");
+    database.begin_life().expect("it can be written");
+    let mut all = all.into_iter().peekable();
+    while all.peek().is_some() {
+        let mut batch = Batch::default();
+        all.by_ref().take(at_once).for_each(|change| batch.add(change));
+        database.write(&batch, false, 1_000).expect("it can be written");
+    }
+    if in_order {
+        database.end(2_000).expect("it can be written");
+    }
+}
+
+#[test]
+fn what_was_written_is_read_however_it_was_split() {
+    let mut expected = Image::default();
+    changes().into_iter().for_each(|change| expected.apply(change));
+    for at_once in 1..=changes().len() {
+        let folder = Folder::new();
+        write(&folder, changes(), at_once, true);
+        let opened = folder.open().expect("it opens");
+        assert_eq!(facts(&opened.image), facts(&expected), "{at_once} at once");
+        let seen_unix_ms = CALENDAR.unix(2_000);
+        assert_eq!(opened.last_life, LastLife { seen_unix_ms, ended: true });
+        drop(opened);
+        let second = folder.open().expect("it opens again");
+        assert!(!second.last_life.ended, "the process in between did not end in order");
+    }
+}
+
+#[test]
+fn times_are_those_of_the_calendar() {
+    let folder = Folder::new();
+    write(&folder, changes(), 100, true);
+    // A process later, whose clock began 3 s later.
+    let later = Calendar { unix_ms_at_0: CALENDAR.unix_ms_at_0 + 3_000 };
+    let image = open(&folder.file(), later, &mut |_, _| ()).expect("it opens").image;
+    let timer = image.timers.values().next();
+    assert_eq!(timer, Some(&3_000));
+    let expiries: Vec<Millis> = image.messages.values().map(|sent| sent.expires_at).collect();
+    assert_eq!(expiries, [17_000, 17_000, 17_000]);
+    let before = Calendar { unix_ms_at_0: CALENDAR.unix_ms_at_0 + 30_000 };
+    assert_eq!(before.mono(CALENDAR.unix(20_000)), 0, "long ago");
+}
+
+#[tokio::test]
+async fn who_waits_is_told_when_it_is_kept_or_why_not() {
+    let folder = Folder::new();
+    let opened = folder.open().expect("it opens");
+    // So that it is full soon.
+    let pages: u32 = opened.database.set_max_pages(40);
+    let store = opened.start("chat", || 1_000).expect("a thread");
+    for durability in [Durability::None, Durability::Os, Durability::Disk] {
+        store.push(&mut changes().drain(..1).collect());
+        store.settled(durability).await.expect("there is room");
+    }
+    let big = vec![7; 4096 * pages as usize];
+    store.push(&mut vec![sent(10, Kind::Binary, &big, &[(1, 1)])]);
+    let why = store.settled(Durability::Os).await.expect_err("it is full");
+    assert!(why.contains("full"), "{why}");
+    assert!(store.failing().is_some());
+    assert!(store.settled(Durability::Disk).await.is_err());
+    // What makes room comes while it is full.
+    store.push(&mut vec![Change::Done { message: 10 }]);
+    let mut progress = store.progress.clone();
+    progress.wait_for(|progress| progress.failing.is_none()).await.expect("it goes on");
+    assert!(store.failing().is_none());
+    store.settled(Durability::Disk).await.expect("there is room again");
+    store.end();
+    assert_eq!(folder.image().mailboxes.len(), 1);
+}
+
+#[test]
+fn a_file_that_is_no_good_says_so() {
+    let refusal = |folder: &Folder| folder.open().err().expect("it does not open").to_string();
+    let folder = Folder::new();
+    write(&folder, changes(), 100, true);
+
+    let locked = folder.open().expect("the first");
+    assert!(refusal(&folder).contains("another process"), "{}", refusal(&folder));
+    drop(locked);
+
+    let edit = |sql: &str| {
+        let other = rusqlite::Connection::open(folder.file()).expect("it opens");
+        other.execute_batch(sql).expect("a statement");
+    };
+    edit("UPDATE message SET row = CAST(x'00' || substr(row, 2) AS BLOB) WHERE id = 7");
+    let why = refusal(&folder);
+    assert!(why.contains("message Integer(7)") && why.contains("store repair"), "{why}");
+    edit("UPDATE message SET row = x'' WHERE id = 7; PRAGMA user_version = 99");
+    assert!(refusal(&folder).contains("format 99"));
+    edit("PRAGMA application_id = 1");
+    assert!(refusal(&folder).contains("not a store"));
+
+    let other = Folder::new();
+    fs::write(other.file(), "something else, and long enough for a header".repeat(10))
+        .expect("a file");
+    assert!(refusal(&other).contains("not a store"));
+}
+
+/// A crash leaves a log whose end may be torn, or full of what never was.
+#[test]
+fn a_torn_tail_is_cut_off() {
+    type Tear = fn(&mut Vec<u8>);
+    let torn: [(&str, Tear); 3] = [
+        ("cut", |log| log.truncate(log.len() - 1000)),
+        ("zeros", |log| {
+            let end = log.len();
+            log[end - 3000..].fill(0);
+        }),
+        ("garbage behind", |log| log.extend(std::iter::repeat_n(0xa5, 5000))),
+    ];
+    for (case, tear) in torn {
+        let folder = Folder::new();
+        write(&folder, changes(), 100, true);
+        // The log of a process that was killed: a copy, made while it runs.
+        let crashed = Folder::new();
+        let mut database = Database::open(&folder.file(), CALENDAR).expect("it opens");
+        database.begin_life().expect("it can be written");
+        for id in [20, 21] {
+            let mut batch = Batch::default();
+            batch.add(sent(id, Kind::Text, b"late", &[(6, id)]));
+            database.write(&batch, true, 1_000).expect("it can be written");
+        }
+        let log = |folder: &Folder| folder.0.path().join("chat.sqlite-wal");
+        fs::copy(folder.file(), crashed.file()).expect("a copy");
+        let mut bytes = fs::read(log(&folder)).expect("there is a log");
+        tear(&mut bytes);
+        fs::File::create(log(&crashed)).and_then(|mut f| f.write_all(&bytes)).expect("a copy");
+        drop(database);
+
+        let opened = crashed.open().unwrap_or_else(|error| panic!("{case}: {error}"));
+        assert!(!opened.last_life.ended, "{case}");
+        let late: Vec<u64> = opened.image.messages.range(20..).map(|(id, _)| *id).collect();
+        let expected: &[u64] = if case == "garbage behind" { &[20, 21] } else { &[20] };
+        assert_eq!(late, expected, "{case}");
+        assert!(opened.image.messages.contains_key(&7), "{case}: what was there before");
+    }
+}
