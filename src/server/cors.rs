@@ -57,10 +57,6 @@ pub(super) fn preflight(config: &CorsConfig, ask: &Ask<'_>) -> Option<Reply> {
     let reply = Reply::empty(204)
         .with("access-control-allow-methods", "GET, POST, DELETE")
         .with("access-control-max-age", MAX_AGE_S);
-    let reply = match allows_credentials(config, ask.origin) {
-        true => reply.with(CREDENTIALS.0, CREDENTIALS.1),
-        false => reply,
-    };
     // An open hands all headers to the plugins, so which ones make sense is
     // theirs to say.
     Some(match ask.preflight_headers {

@@ -250,11 +250,6 @@ pub fn run_now(
     conn: ConnId,
 ) -> Outcome {
     let app = &route.app;
-    if route.takes_body()
-        && let Err(error) = app.check_store()
-    {
-        return Outcome::of(Err(error), ask);
-    }
     match &route.endpoint {
         Endpoint::Read(name) => read(gateway, app, name, ask, conn)
             .unwrap_or_else(|error| Outcome::Reply(Reply::error(&error, ask.accepted.format()))),
@@ -298,6 +293,7 @@ fn open(
     ask: &Ask<'_>,
     body: &[u8],
 ) -> Result<Reply, ErrorBody> {
+    app.check_store()?;
     let body = transport::decode_body(ask.content_type, body)?;
     let headers = (ask.headers)();
     let client = proxies::client(gateway.http(), ask.peer, &headers);
@@ -406,6 +402,7 @@ fn send(app: &HostedApp, name: &str, ask: &Ask<'_>, body: &[u8]) -> Result<Reply
     let query = transport::send_query(ask.query)?;
     let key = mailbox_key(name, ask, query.key)?;
     let channel = query.channel.map(channel_name).transpose()?;
+    app.check_store()?;
     let data = transport::decode_body(ask.content_type, body)?;
     let reply = app
         .call(|app, now, out| app.message(now, name, key, channel.as_ref(), &data, out))
@@ -432,7 +429,6 @@ async fn publish(
     body: &[u8],
 ) -> Result<Reply, ErrorBody> {
     let items = publications(gateway, app, ask, body)?;
-    app.check_store()?;
     let mut results = Results::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         // Anew for each: a batch must not hold a thread while its plugin runs
@@ -471,10 +467,11 @@ fn publications(
             ));
         }
     }
+    app.check_store()?;
     transport::decode_publish(ask.content_type, body, gateway.http().max_batch_items)
 }
 
-/// What became of the items of a publish, in their order.
+/// What became of the items of a publish.
 type Results = SmallVec<[PublishResult; 1]>;
 
 /// What became of one item. An app that is not ready refuses all of them; it
