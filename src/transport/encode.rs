@@ -110,6 +110,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// A payload in the form of its kind.
+    #[inline]
     pub fn payload(&mut self, payload: &Payload) {
         let bytes = &payload.bytes;
         match (self.format, payload.kind) {
@@ -132,6 +133,7 @@ impl<'a> Encoder<'a> {
 
     /// A message's payload; what takes work is done once per message and
     /// shared by its readers.
+    #[inline]
     pub(super) fn message(&mut self, message: &Message) {
         let payload = &message.payload;
         let cache = match (self.format, payload.kind) {
@@ -191,6 +193,7 @@ pub fn batch(format: Format, batch: &Batch, out: &mut Vec<u8>) {
     to.end_map();
 }
 
+#[inline]
 pub(super) fn delivery(to: &mut Encoder<'_>, seq: u64, message: &Message) {
     to.map(2);
     to.key("seq");

@@ -155,7 +155,7 @@ for (const isNamed of [false, true]) {
 }
 
 test('of two pages of a browser one waits, and the other polls until it may', { timeout: 60_000 }, async (t) => {
-  const gateway = await Gateway.start(t, { top: `${named()}\nhttp = { max_reads_per_browser = 1 }` })
+  const gateway = await Gateway.start(t, { top: named(), http: 'max_reads_per_browser = 1' })
   const first = await open(t)
   const second = await open(t, first.context())
   await cometd(first, `${gateway.url}/open/bayeux`, 'long-polling')

@@ -345,6 +345,8 @@ fn nothing_that_some_device_was_handed_is_overwritten() {
     world.send(to_ann(), quote("1"));
     world.send(to_ann(), quote("2"));
     assert_eq!(world.read_by(LAPTOP, 0), "1=1:2", "in the place of the first");
+    // Whichever of them was there last.
+    assert_eq!(world.core.confirmed(world.now, "ann", PHONE), Ok(0));
     world.send(to_ann(), quote("3"));
     world.send(to_ann(), quote("4"));
     assert_eq!(world.read_by(PHONE, 0), "2=1:2,2:4");
