@@ -66,8 +66,8 @@ pub enum OpenError {
     )]
     Version { path: PathBuf, version: i32 },
     #[error(
-        "{}: damaged at {what}. `cometbox store check` says what else is; `cometbox store repair` \
-         keeps what can be read", path.display()
+        "{}: damaged at {what}. Put a copy of it back, or move it away to start without what is \
+         in it", path.display()
     )]
     Damaged { path: PathBuf, what: String },
     #[error("{}: {error}", path.display())]
