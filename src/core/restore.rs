@@ -9,7 +9,6 @@ use super::{
     state::Core,
     timers::{PluginTimer, set_timer},
 };
-use hashbrown::HashMap;
 use std::collections::BTreeSet;
 
 /// How a core was left, and how it is taken up.
@@ -38,10 +37,9 @@ impl Core {
     pub fn restore(limits: CoreLimits, image: Image, restart: &Restart) -> Self {
         let mut core = Self::new(limits);
         core.count_from(image.next_id);
-        let mut slots = HashMap::with_capacity(image.mailboxes.len());
+        let mut slots = Vec::with_capacity(image.mailboxes.len());
         for (uid, (kept, marks)) in image.mailboxes {
-            let slot = core.restore_mailbox(kept, marks, restart);
-            slots.insert(uid, slot);
+            slots.push((uid, core.restore_mailbox(kept, marks, restart)));
         }
         // Not those of the mailboxes themselves, which are on disk as they are.
         core.record();
@@ -59,7 +57,7 @@ impl Core {
         for epitaph in image.epitaphs {
             core.closed.put(epitaph);
         }
-        for slot in slots.into_values() {
+        for (_, slot) in slots {
             let mailbox = &mut core.mailboxes[slot];
             mailbox.changed = Changed::default();
             if restart.cut_off {
@@ -95,7 +93,7 @@ impl Core {
     fn restore_message(
         &mut self,
         sent: Sent,
-        slots: &HashMap<Uid, u32>,
+        slots: &[(Uid, u32)],
         superseded: &BTreeSet<(u64, Uid)>,
         restart: &Restart,
     ) {
@@ -107,9 +105,10 @@ impl Core {
         let is_over = expires_at <= restart.now;
         let mut waits = 0;
         for (uid, seq) in &to {
-            let Some(&slot) = slots.get(uid) else { continue };
+            // By their uids, as they came out of the image.
+            let Ok(at) = slots.binary_search_by_key(uid, |(uid, _)| *uid) else { continue };
             if !is_over && !superseded.contains(&(id, *uid)) {
-                let mailbox = &mut self.mailboxes[slot];
+                let mailbox = &mut self.mailboxes[slots[at].1];
                 waits += u32::from(mailbox.requeue(*seq, expires_at, &message, &mut self.books));
             }
         }
