@@ -139,8 +139,11 @@ impl App {
     ) -> Result<(), Refusal> {
         self.run(now, fx, |serving, reads| {
             let session = self.core().session(now.mono, name, key)?;
-            let join =
-                |group: &Name| Action::Join { mailbox: session.name.clone(), group: group.clone() };
+            let join = |group: &Name| Action::Join {
+                mailbox: session.name.clone(),
+                group: group.clone(),
+                chosen: true,
+            };
             let mut commit = Commit::default();
             // First, so that what a plugin sends to a group of these is heard.
             commit.actions.extend(groups.iter().map(join));
@@ -160,8 +163,8 @@ impl App {
         Ok(())
     }
 
-    /// Of a client, who is let go where clients may choose; so no plugin is
-    /// asked. Where they may not, a plugin has put it where it is.
+    /// Of a client, who may leave what it has chosen; so no plugin is asked. It
+    /// stays where a plugin has put it.
     pub(super) fn run_unsubscribe(
         &self,
         now: Now,
@@ -170,10 +173,11 @@ impl App {
         groups: &[Name],
         fx: &mut Effects,
     ) -> Result<(), Refusal> {
-        self.run(now, fx, |serving, _| {
+        self.run(now, fx, |_, _| {
             let session = self.core().session(now.mono, name, key)?;
-            if !groups.is_empty() && !serving.chain.iter().any(|plugin| plugin.wants().subscribe) {
-                return Err(no_subscriptions());
+            if let Some(group) = self.core().put_into(session.id, groups) {
+                let reason = format!("a plugin has put this client into {:?}", group.as_str());
+                return Err(Refusal::Rejected { status: 403, reason });
             }
             let leave = |group: &Name| Action::Leave {
                 mailbox: session.name.clone(),

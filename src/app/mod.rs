@@ -241,7 +241,7 @@ impl App {
     /// A client leaves these groups; where it is in none of them, that is fine.
     ///
     /// # Errors
-    /// If the mailbox does not open, or no plugin wants to hear of subscriptions.
+    /// If the mailbox does not open, or a plugin has put it into one of them.
     pub fn unsubscribe(
         &self,
         now: Now,
@@ -328,6 +328,12 @@ impl App {
     pub fn confirm(&self, now: Now, name: &str, key: Key, cursor: u64) -> Result<(), AccessError> {
         let _gate = self.gate.read();
         self.with_core(|core| core.confirm(now.mono, name, key, cursor))
+    }
+
+    /// A mailbox by its name and key.
+    #[must_use]
+    pub fn find(&self, now: Now, name: &str, key: Key) -> Option<MailboxId> {
+        self.core().session(now.mono, name, key).ok().map(|session| session.id)
     }
 
     /// The connection of a held read is gone.

@@ -4,7 +4,7 @@
 //! (those of a plugin's call in [`PluginLimits`]); nowhere else does the gateway
 //! have one.
 
-use super::values::{level, networks, origins, per_second, positive, streams, wait_s};
+use super::values::{Deliver, level, networks, origins, per_second, positive, streams, wait_s};
 use crate::{core::FullPolicy, plugin::PluginLimits, store::Durability};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
@@ -264,6 +264,11 @@ pub struct AppFile {
     /// outlives the gateway's process; `"disk"`, it outlives a power cut.
     #[serde(default)]
     pub durability: Durability,
+    /// `"at_once"` (default): a reader may see a message that a crash takes back,
+    /// whose publisher has no answer yet. `"when_kept"`: readers get it when it
+    /// is as durable as `durability` says, and so not while the disk is full.
+    #[serde(default)]
+    pub deliver: Option<Spanned<Deliver>>,
     /// Handed to each plugin that has no settings of its own.
     #[serde(default)]
     pub settings: Option<Spanned<toml::Table>>,

@@ -16,6 +16,7 @@ mod tests;
 
 pub use error::ConfigError;
 pub use file::{CorsConfig, ForwardedHeader, HttpConfig, LogConfig, LogFormat};
+pub use values::Deliver;
 
 use crate::{app::AppLimits, store::Durability};
 use std::{
@@ -94,6 +95,8 @@ pub struct AppConfig {
     pub publish_keys: Vec<String>,
     /// Says nothing without a store.
     pub durability: Durability,
+    /// At once without a store.
+    pub deliver: Deliver,
     pub limits: AppLimits,
     /// Longest wait of a read, and the wait of one that does not say, in
     /// milliseconds.

@@ -4,11 +4,13 @@ use super::{
     AppConfig, Config, DevConfig, PluginConfig, RunConfig, StoreConfig, TlsConfig,
     file::{AppFile, DevFile, File, LimitsFile, PluginFile, TlsFile},
     folder_of,
+    values::Deliver,
 };
 use crate::{
     app::AppLimits,
     core::{CoreLimits, MailboxLimits},
     plugin::PluginLimits,
+    store::Durability,
 };
 use std::{collections::BTreeSet, ops::Range, path::Path, sync::Arc};
 use toml::Spanned;
@@ -48,7 +50,7 @@ pub(super) fn resolve(file: File, path: &Path) -> Result<Config, Wrong> {
             let message = format!("there are two apps called {:?}", app.name.get_ref());
             return Err(wrong(&app.name, message));
         }
-        apps.push(resolve_app(app, dir)?);
+        apps.push(resolve_app(app, dir, file.store.is_some())?);
     }
     Ok(Config {
         path: path.to_owned(),
@@ -133,7 +135,7 @@ fn resolve_dev(file: DevFile, dir: &Path) -> Result<DevConfig, Wrong> {
     Ok(DevConfig { pages, run })
 }
 
-fn resolve_app(app: AppFile, dir: &Path) -> Result<AppConfig, Wrong> {
+fn resolve_app(app: AppFile, dir: &Path, has_store: bool) -> Result<AppConfig, Wrong> {
     check_app_name(&app.name)?;
     if app.plugins.get_ref().is_empty() {
         return Err(wrong(&app.plugins, "plugins: an app needs at least one"));
@@ -163,12 +165,21 @@ fn resolve_app(app: AppFile, dir: &Path) -> Result<AppConfig, Wrong> {
             .map_err(|message| Wrong { span: Some(span), message })?;
         plugins.push(plugin);
     }
+    let keeps = has_store && app.durability > Durability::None;
+    if let Some(deliver) = app.deliver.as_ref().filter(|it| *it.get_ref() == Deliver::WhenKept)
+        && !keeps
+    {
+        let message =
+            "deliver: \"when_kept\" needs [store], and a durability of \"os\" or \"disk\"";
+        return Err(wrong(deliver, message));
+    }
     let max_wait_ms = app.limits.max_wait_s * 1000;
     Ok(AppConfig {
         name: app.name.into_inner(),
         plugins,
         publish_keys: app.publish_keys.into_iter().map(Spanned::into_inner).collect(),
         durability: app.durability,
+        deliver: app.deliver.map(Spanned::into_inner).unwrap_or_default(),
         limits: resolve_limits(app.limits)?,
         max_wait_ms,
     })

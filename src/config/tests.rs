@@ -152,6 +152,14 @@ fn errors_in_an_app_name_the_line_and_help() {
             "unknown key \"nam\", did you mean \"name\"?",
         ),
         (format!("name = \"a\"\n{chat}\npublish_keys = [\"\"]"), 4, "must not be empty"),
+        (format!("name = \"a\"\n{chat}\ndeliver = \"when_kept\""), 4, "needs [store]"),
+        (
+            format!(
+                "name = \"a\"\n{chat}\ndurability = \"none\"\ndeliver = \"when_kept\"\n[store]\npath = \"s\""
+            ),
+            5,
+            "a durability of",
+        ),
         (format!("name = \"a\"\n{chat}\nlimits = {{ linger = 1 }}"), 4, "\"linger_ms\""),
         (
             format!("name = \"a\"\n{chat}\n[app.limits]\nmailbox_message = 1"),

@@ -4,6 +4,16 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 use std::net::IpAddr;
 
+/// When an app's readers get a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deliver {
+    #[default]
+    AtOnce,
+    /// When it is as durable as the app says.
+    WhenKept,
+}
+
 /// A number for which 0 makes no sense.
 pub(super) fn positive<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where

@@ -19,6 +19,8 @@ pub enum Action {
     Join {
         mailbox: Name,
         group: Name,
+        /// By its client, who may leave it again.
+        chosen: bool,
     },
     Leave {
         mailbox: Name,

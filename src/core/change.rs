@@ -59,9 +59,17 @@ pub struct KeptMailbox {
     pub linger_ms: u64,
     /// What plugins were told last.
     pub attached: bool,
-    pub groups: Vec<Name>,
+    pub groups: Vec<KeptGroup>,
     pub states: Vec<(PluginName, Bytes)>,
     pub timers: Vec<PluginTimer>,
+}
+
+/// A group that a mailbox is in.
+#[derive(Clone, Debug)]
+pub struct KeptGroup {
+    pub name: Name,
+    /// By the mailbox's client.
+    pub chosen: bool,
 }
 
 /// Where a mailbox's readers are, and its messages.

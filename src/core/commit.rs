@@ -145,7 +145,7 @@ impl Core {
         self.books.totals.opened += 1;
         self.books.totals.state_bytes += state_bytes(&open.states);
         for group in &open.groups {
-            self.join(slot, group);
+            self.join(slot, group, false);
         }
         for message in &open.first {
             let copy = self.fresh(message);
@@ -167,7 +167,7 @@ impl Core {
         let cursor = self.mailboxes[slot].add_seat(open.key, now);
         self.list(slot);
         for group in &open.groups {
-            self.join(slot, group);
+            self.join(slot, group, false);
         }
         self.arm(slot);
         cursor
@@ -183,9 +183,9 @@ impl Core {
     ) {
         match action {
             Action::Send { to, message } => committed.sends.push(self.send(now, &to, &message)),
-            Action::Join { mailbox, group } => {
+            Action::Join { mailbox, group, chosen } => {
                 if let Some(slot) = self.mailboxes.find(mailbox.as_str()) {
-                    self.join(slot, &group);
+                    self.join(slot, &group, chosen);
                 }
             }
             Action::Leave { mailbox, group } => {
@@ -397,20 +397,21 @@ impl Core {
         }
     }
 
-    pub(super) fn join(&mut self, mailbox: u32, name: &Name) {
+    /// Who is in it already stays as it is.
+    pub(super) fn join(&mut self, mailbox: u32, name: &Name, chosen: bool) {
         let version = self.count();
         let group = self.groups.find(name.as_str()).unwrap_or_else(|| {
             self.patterns += usize::from(name.is_pattern());
             self.groups.insert(Group { name: name.clone(), members: Vec::new(), version })
         });
-        if self.mailboxes[mailbox].is_member(group) {
+        if self.mailboxes[mailbox].membership(group).is_some() {
             return;
         }
         let Group { members, version: of_group, .. } = &mut self.groups[group];
         *of_group = version;
-        let place = u32::try_from(members.len()).expect("a mailbox's slot is a u32, too");
+        let membership = Membership::new(group, members.len(), chosen);
         members.push(mailbox);
-        self.mailboxes[mailbox].groups.push(Membership { group, place });
+        self.mailboxes[mailbox].groups.push(membership);
         self.note_itself(mailbox);
     }
 
@@ -420,7 +421,7 @@ impl Core {
         let Some(at) = groups.iter().position(|membership| membership.group == slot) else {
             return;
         };
-        let place = groups.swap_remove(at).place;
+        let place = groups.swap_remove(at).place();
         self.note_itself(mailbox);
         let group = &mut self.groups[slot];
         group.version = version;

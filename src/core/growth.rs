@@ -36,7 +36,7 @@ impl Core {
                     growth.value_bytes += bytes;
                     growth.values += keys;
                 }
-                Action::Join { mailbox, group } => {
+                Action::Join { mailbox, group, .. } => {
                     growth.joins.insert((mailbox, group));
                 }
                 Action::SetTimer { plugin, mailbox, name, .. } => {
@@ -93,7 +93,7 @@ impl Core {
             }
             let is_member = slot
                 .zip(group_slot)
-                .is_some_and(|(slot, group)| self.mailboxes[slot].is_member(group));
+                .is_some_and(|(slot, group)| self.mailboxes[slot].membership(group).is_some());
             joined += usize::from(!is_member);
             let now = slot.map_or(0, |slot| self.mailboxes[slot].groups.len());
             within("groups per mailbox", self.limits.max_groups_per_mailbox, now, joined)?;

@@ -33,8 +33,28 @@ pub(super) enum Pushed {
 pub(super) struct Membership {
     /// The group's slot.
     pub group: u32,
-    /// Where among the group's members the mailbox is.
-    pub place: u32,
+    /// Where among the group's members the mailbox is; the highest bit says that
+    /// the mailbox's client chose the group.
+    place: u32,
+}
+
+impl Membership {
+    const CHOSEN: u32 = 1 << 31;
+
+    pub fn new(group: u32, place: usize, chosen: bool) -> Self {
+        let place = u32::try_from(place).ok().filter(|place| *place < Self::CHOSEN);
+        // A mailbox takes some hundred bytes.
+        let place = place.expect("no machine has room for two thousand million mailboxes");
+        Self { group, place: if chosen { place | Self::CHOSEN } else { place } }
+    }
+
+    pub fn place(self) -> u32 {
+        self.place & !Self::CHOSEN
+    }
+
+    pub fn is_chosen(self) -> bool {
+        self.place & Self::CHOSEN != 0
+    }
 }
 
 /// What few mailboxes have: the others pay a pointer for it.
@@ -177,14 +197,15 @@ impl Mailbox {
         self.rare.as_mut().map_or_else(Vec::new, |rare| take_due(&mut rare.timers, now))
     }
 
-    pub fn is_member(&self, group: u32) -> bool {
-        self.groups.iter().any(|membership| membership.group == group)
+    pub fn membership(&self, group: u32) -> Option<&Membership> {
+        self.groups.iter().find(|membership| membership.group == group)
     }
 
     /// Another member has left the group, and its place is now this one's.
     pub fn moved_in(&mut self, group: u32, place: u32) {
         let membership = self.groups.iter_mut().find(|membership| membership.group == group);
-        membership.expect("a group's member knows the group").place = place;
+        let membership = membership.expect("a group's member knows the group");
+        membership.place = place | (membership.place & Membership::CHOSEN);
     }
 
     /// To set or cancel some.

@@ -187,3 +187,13 @@ pub struct Batch {
     /// In order; one without allocation, since that is the usual case.
     pub messages: smallvec::SmallVec<[Delivery; 1]>,
 }
+
+impl Batch {
+    /// The newest of its messages by [`Sent::id`](super::Sent); 0 if there is
+    /// none, or the core does not record.
+    #[must_use]
+    pub fn newest_kept(&self) -> u64 {
+        let ids = self.messages.iter().filter_map(|delivery| delivery.message.kept.get());
+        ids.map(|kept| kept.id).max().unwrap_or_default()
+    }
+}

@@ -31,7 +31,7 @@ pub use action::{
     AccessError, Action, Commit, CommitError, Committed, CoreLimits, MailboxLimits, OpenMailbox,
     Read, Session, States,
 };
-pub use change::{Change, Image, KeptEpitaph, KeptMailbox, KeptSeat, Marks, Sent, Uid};
+pub use change::{Change, Image, KeptEpitaph, KeptGroup, KeptMailbox, KeptSeat, Marks, Sent, Uid};
 pub use effect::{Answer, CloseCause, Effects, Notice, Polled, ReadFrom, Totals};
 pub use ids::{BadName, ConnId, Key, MAX_NAME_BYTES, MailboxId, Millis, Name, PluginName, Version};
 pub use lost::Run;

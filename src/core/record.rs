@@ -1,7 +1,7 @@
 //! Writing down what changes.
 
 use super::{
-    Change, Message, Millis, Sent, Uid,
+    Change, KeptGroup, Message, Millis, Sent, Uid,
     books::{Changed, Record},
     message::Kept,
     state::Core,
@@ -33,7 +33,10 @@ impl Core {
             let what = std::mem::take(&mut mailbox.changed);
             let mailbox = &self.mailboxes[slot];
             if what.has(Changed::ITSELF) {
-                let group = |of: &super::mailbox::Membership| self.groups[of.group].name.clone();
+                let group = |of: &super::mailbox::Membership| {
+                    let name = self.groups[of.group].name.clone();
+                    KeptGroup { name, chosen: of.is_chosen() }
+                };
                 let groups = mailbox.groups.iter().map(group).collect();
                 out.push(Change::Mailbox(mailbox.kept(groups).into()));
             }

@@ -85,7 +85,7 @@ impl Core {
         self.books.totals.state_bytes += state_bytes(&mailbox.states);
         let slot = self.mailboxes.insert(mailbox);
         for group in &groups {
-            self.join(slot, group);
+            self.join(slot, &group.name, group.chosen);
         }
         slot
     }

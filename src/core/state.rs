@@ -113,6 +113,18 @@ impl Core {
         })
     }
 
+    /// Of these groups the first that a plugin has put the mailbox into, and not
+    /// its client.
+    #[must_use]
+    pub fn put_into<'a>(&self, id: MailboxId, groups: &'a [Name]) -> Option<&'a Name> {
+        let mailbox = self.mailboxes.get(id.slot).filter(|mailbox| mailbox.is(id))?;
+        groups.iter().find(|name| {
+            let group = self.groups.find(name.as_str());
+            let membership = group.and_then(|group| mailbox.membership(group));
+            membership.is_some_and(|membership| !membership.is_chosen())
+        })
+    }
+
     /// Whether a mailbox is attached; none if it does not exist.
     #[must_use]
     pub fn attached(&self, name: &str) -> Option<bool> {

@@ -1,10 +1,10 @@
 //! The shell's side of one app.
 
-use super::{clock::Clock, errors, metrics::Requests, readers::Readers};
+use super::{clock::Clock, errors, late::Late, metrics::Requests, readers::Readers};
 use crate::{
     app::{Answers, App, Now},
-    config::AppConfig,
-    core::{ConnId, Core, Key, MailboxId, Millis, Restart},
+    config::{AppConfig, Deliver},
+    core::{AccessError, Answer, ConnId, Core, Key, MailboxId, Millis, Polled, ReadFrom, Restart},
     store::{self, Durability, Store},
     transport::ErrorBody,
 };
@@ -30,6 +30,8 @@ pub struct HostedApp {
     pub(super) max_wait_ms: u64,
     store: Option<Arc<Store>>,
     durability: Durability,
+    /// If nothing is delivered before it is kept.
+    late: Option<Late>,
 }
 
 /// The store of an app that was opened, and how the app goes on from it.
@@ -67,6 +69,8 @@ impl HostedApp {
                 App::kept(&config.name, config.limits, core, seed, ring, keeper)
             }
         };
+        let waits = config.deliver == Deliver::WhenKept;
+        let late = store.clone().filter(|_| waits).map(|store| Late::new(store, config.durability));
         Ok(Arc::new(Self {
             app,
             clock,
@@ -78,6 +82,7 @@ impl HostedApp {
             max_wait_ms: config.max_wait_ms,
             store,
             durability: config.durability,
+            late,
         }))
     }
 
@@ -144,7 +149,7 @@ impl HostedApp {
         }
         let mut answers = ANSWERS.take();
         let result = call(&self.app, self.clock.now(), &mut answers);
-        self.readers.deliver(&mut answers);
+        self.bring(&mut answers);
         if answers.capacity() <= KEPT_ANSWERS {
             // `LocalKey::set` is for values that are not there yet, and dearer.
             ANSWERS.with(|kept| kept.set(answers));
@@ -155,7 +160,71 @@ impl HostedApp {
     /// Answers held reads: for those who call the app directly, and not through
     /// [`HostedApp::call`].
     pub fn deliver(&self, mut answers: Answers) {
-        self.readers.deliver(&mut answers);
+        self.bring(&mut answers);
+    }
+
+    fn bring(&self, answers: &mut Answers) {
+        if let Some(late) = &self.late {
+            late.hold_back(answers);
+        }
+        self.readers.deliver(answers);
+    }
+
+    /// Brings what had to wait until it was kept, for ever.
+    pub(super) async fn deliver_late(self: Arc<Self>) {
+        if let Some(late) = &self.late {
+            late.run(&self.readers).await;
+        }
+    }
+
+    /// Starts a read, see [`App::poll`].
+    ///
+    /// # Errors
+    /// If the mailbox does not open or the cursor is ahead of it.
+    pub(super) fn poll(
+        &self,
+        name: &str,
+        key: Key,
+        from: ReadFrom,
+        wait_ms: u64,
+        conn: ConnId,
+    ) -> Result<Polled, AccessError> {
+        let polled = self.call(|app, now, out| app.poll(now, name, key, from, wait_ms, conn, out));
+        polled.map(|polled| self.once_kept(name, key, conn, polled))
+    }
+
+    /// The same for a reader that has to know where it starts, see
+    /// [`App::follow`].
+    ///
+    /// # Errors
+    /// If the mailbox does not open or the cursor is ahead of it.
+    pub(super) fn follow(
+        &self,
+        name: &str,
+        key: Key,
+        cursor: Option<u64>,
+        wait_ms: u64,
+        conn: ConnId,
+    ) -> Result<(u64, Polled), AccessError> {
+        let (cursor, polled) =
+            self.call(|app, now, out| app.follow(now, name, key, cursor, wait_ms, conn, out))?;
+        Ok((cursor, self.once_kept(name, key, conn, polled)))
+    }
+
+    /// What is there but not kept comes later, as if the read were held.
+    #[inline]
+    fn once_kept(&self, name: &str, key: Key, conn: ConnId, polled: Polled) -> Polled {
+        match (polled, &self.late) {
+            (Polled::Ready(batch), Some(late)) if !late.is_kept(&batch) => {
+                // Closed meanwhile: the next read is told.
+                let Some(mailbox) = self.app.find(self.clock.now(), name, key) else {
+                    return Polled::Nothing;
+                };
+                self.bring(&mut vec![(conn, Answer::Batch(batch))]);
+                Polled::Held(mailbox)
+            }
+            (polled, _) => polled,
+        }
     }
 
     pub(super) fn requests(&self) -> &Requests {

@@ -20,6 +20,7 @@ mod gateway;
 mod hosted;
 mod http1;
 mod keeping;
+mod late;
 mod listener;
 mod metrics;
 mod proxies;
@@ -58,6 +59,7 @@ pub async fn run(gateway: Arc<Gateway>, listeners: Listeners, shutdown: impl Fut
     let mut tasks = JoinSet::new();
     for app in gateway.apps() {
         tasks.spawn(app.clone().tick());
+        tasks.spawn(app.clone().deliver_late());
     }
     tasks.spawn(sweep(gateway.clone()));
     if let Some(admin) = listeners.admin {

@@ -330,9 +330,8 @@ fn read(
         wait_ms = 0;
     }
     let from = ReadFrom::Cursor(cursor);
-    let polled = app
-        .call(|app, now, out| app.poll(now, name, key, from, wait_ms, conn, out))
-        .map_err(|error| errors::access(name, error))?;
+    let polled =
+        app.poll(name, key, from, wait_ms, conn).map_err(|error| errors::access(name, error))?;
     Ok(match polled {
         Polled::Ready(batch) => Outcome::Answer(Answer::Batch(batch)),
         Polled::Nothing if counted.is_err() => {

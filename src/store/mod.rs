@@ -92,8 +92,21 @@ impl OpenError {
 struct Progress {
     with_the_os: u64,
     on_disk: u64,
+    /// The newest messages there, by [`crate::core::Sent::id`].
+    newest_with_the_os: u64,
+    newest_on_disk: u64,
     /// Why the last write failed.
     failing: Option<Arc<str>>,
+}
+
+impl Progress {
+    fn newest(&self, durability: Durability) -> u64 {
+        match durability {
+            Durability::None => u64::MAX,
+            Durability::Os => self.newest_with_the_os,
+            Durability::Disk => self.newest_on_disk,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -102,6 +115,8 @@ struct Waiting {
     bytes: usize,
     /// Changes since the start.
     pushed: u64,
+    /// The newest message that came.
+    newest: u64,
     /// Somebody waits until so many are on disk.
     sync_up_to: u64,
     ends: bool,
@@ -124,6 +139,8 @@ pub struct Store {
 pub struct Opened {
     pub image: Image,
     pub last_life: LastLife,
+    /// Messages that were sent before have lower ids.
+    next_id: u64,
     database: Database,
 }
 
@@ -140,7 +157,7 @@ pub fn open(
     let mut database = Database::open(path, calendar)?;
     let image = database.load(progress)?;
     let last_life = database.begin_life().map_err(|error| OpenError::of(path, error))?;
-    Ok(Opened { image, last_life, database })
+    Ok(Opened { next_id: image.next_id, image, last_life, database })
 }
 
 impl Opened {
@@ -159,9 +176,15 @@ impl Opened {
         name: &str,
         now: impl Fn() -> Millis + Send + 'static,
     ) -> std::io::Result<Store> {
-        let (sender, progress) = watch::channel(Progress::default());
-        let shared =
-            Arc::new(Shared { waiting: Mutex::default(), wake: Condvar::new(), progress: sender });
+        // What is there is synced before anything is served.
+        let newest = self.next_id.saturating_sub(1);
+        let (sender, progress) = watch::channel(Progress {
+            newest_with_the_os: newest,
+            newest_on_disk: newest,
+            ..Progress::default()
+        });
+        let waiting = Mutex::new(Waiting { newest, ..Waiting::default() });
+        let shared = Arc::new(Shared { waiting, wake: Condvar::new(), progress: sender });
         let writer = Writer {
             database: self.database,
             shared: shared.clone(),
@@ -185,7 +208,12 @@ impl Store {
         }
         let mut waiting = self.shared.waiting.lock();
         waiting.pushed += changes.len() as u64;
-        waiting.bytes += changes.iter().map(size_bytes).sum::<usize>();
+        for change in &*changes {
+            waiting.bytes += size_bytes(change);
+            if let Change::Sent(sent) = change {
+                waiting.newest = sent.id;
+            }
+        }
         let was_empty = waiting.changes.is_empty();
         waiting.changes.append(changes);
         drop(waiting);
@@ -211,15 +239,7 @@ impl Store {
         if durability == Durability::None {
             return Ok(());
         }
-        let up_to = {
-            let mut waiting = self.shared.waiting.lock();
-            let up_to = waiting.pushed;
-            if durability == Durability::Disk && waiting.sync_up_to < up_to {
-                waiting.sync_up_to = up_to;
-                self.shared.wake.notify_one();
-            }
-            up_to
-        };
+        let up_to = self.hurry(durability);
         let mut progress = self.progress.clone();
         let done = progress
             .wait_for(|progress| {
@@ -233,6 +253,35 @@ impl Store {
         match done {
             Ok(progress) => progress.failing.clone().map_or(Ok(()), Err),
             Err(_) => Err("the store has ended".into()),
+        }
+    }
+
+    /// Has what was pushed so far made as durable as this soon; returns how many
+    /// changes that are.
+    pub fn hurry(&self, durability: Durability) -> u64 {
+        let mut waiting = self.shared.waiting.lock();
+        let up_to = waiting.pushed;
+        if durability == Durability::Disk && waiting.sync_up_to < up_to {
+            waiting.sync_up_to = up_to;
+            self.shared.wake.notify_one();
+        }
+        up_to
+    }
+
+    /// The newest message that is as durable as this, and with it all before, by
+    /// [`crate::core::Sent::id`].
+    #[must_use]
+    pub fn newest(&self, durability: Durability) -> u64 {
+        self.progress.borrow().newest(durability)
+    }
+
+    /// Waits until that is a newer one than `than`; for ever, if none comes.
+    pub async fn newer(&self, durability: Durability, than: u64) -> u64 {
+        let mut progress = self.progress.clone();
+        let newer = progress.wait_for(|progress| progress.newest(durability) > than).await;
+        match newer.map(|progress| progress.newest(durability)) {
+            Ok(newest) => newest,
+            Err(_) => std::future::pending().await, // the store has ended
         }
     }
 
@@ -278,8 +327,10 @@ impl Writer {
                     (is_failing, retry) = (false, FIRST_RETRY);
                     self.shared.progress.send_modify(|progress| {
                         progress.with_the_os = round.up_to;
+                        progress.newest_with_the_os = round.newest;
                         if round.sync {
                             progress.on_disk = round.up_to;
+                            progress.newest_on_disk = round.newest;
                         }
                         progress.failing = None;
                     });
@@ -336,6 +387,7 @@ impl Writer {
         waiting.bytes = 0;
         let round = Round {
             up_to: waiting.pushed,
+            newest: waiting.newest,
             sync: waiting.sync_up_to > self.shared.progress.borrow().on_disk || waiting.ends,
             ends: waiting.ends,
         };
@@ -349,6 +401,8 @@ impl Writer {
 struct Round {
     /// The number of the last change in it.
     up_to: u64,
+    /// The newest message that came until then.
+    newest: u64,
     sync: bool,
     ends: bool,
 }

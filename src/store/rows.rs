@@ -2,8 +2,8 @@
 //! Times are those of the calendar, for the monotonic clock starts anew.
 
 use crate::core::{
-    CloseCause, FullPolicy, KeptEpitaph, KeptMailbox, KeptSeat, Key, Kind, MailboxLimits, Marks,
-    Message, Millis, Name, Payload, PluginName, PluginTimer, Run, Sent, Uid,
+    CloseCause, FullPolicy, KeptEpitaph, KeptGroup, KeptMailbox, KeptSeat, Key, Kind,
+    MailboxLimits, Marks, Message, Millis, Name, Payload, PluginName, PluginTimer, Run, Sent, Uid,
 };
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
@@ -50,7 +50,7 @@ struct MailboxOut<'a> {
     limits: LimitsRow,
     linger_ms: u64,
     attached: bool,
-    groups: Vec<&'a str>,
+    groups: Vec<(&'a str, bool)>,
     states: Vec<(&'a str, &'a Bytes)>,
     timers: Vec<(&'a str, &'a str, u64)>,
 }
@@ -63,7 +63,7 @@ struct MailboxIn {
     limits: LimitsRow,
     linger_ms: u64,
     attached: bool,
-    groups: Vec<String>,
+    groups: Vec<(String, bool)>,
     states: Vec<(String, ByteBuf)>,
     timers: Vec<(String, String, u64)>,
 }
@@ -120,7 +120,7 @@ pub(super) fn encode_mailbox(kept: &KeptMailbox, calendar: Calendar, out: &mut V
         limits,
         linger_ms: kept.linger_ms,
         attached: kept.attached,
-        groups: kept.groups.iter().map(Name::as_str).collect(),
+        groups: kept.groups.iter().map(|group| (group.name.as_str(), group.chosen)).collect(),
         states: states.collect(),
         timers: timers.collect(),
     };
@@ -149,7 +149,7 @@ pub(super) fn decode_mailbox(
         },
         linger_ms: row.linger_ms,
         attached: row.attached,
-        groups: row.groups.iter().map(|group| name(group)).collect::<Result<_, _>>()?,
+        groups: row.groups.iter().map(group).collect::<Result<_, _>>()?,
         states: states
             .map(|(plugin, state)| (PluginName(plugin.into()), state.into_vec().into()))
             .collect(),
@@ -240,6 +240,10 @@ pub(super) fn decode_epitaph(until: Millis, blob: &[u8]) -> Result<KeptEpitaph, 
         reason: reason.into(),
         until,
     })
+}
+
+fn group((text, chosen): &(String, bool)) -> Result<KeptGroup, Damage> {
+    Ok(KeptGroup { name: name(text)?, chosen: *chosen })
 }
 
 fn name(text: &str) -> Result<Name, Damage> {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::core::{
-    CloseCause, FullPolicy, KeptEpitaph, KeptMailbox, KeptSeat, Key, Kind, MailboxLimits, Marks,
-    Message, Name, Payload, PluginName, PluginTimer, Run, Sent, Uid,
+    CloseCause, FullPolicy, KeptEpitaph, KeptGroup, KeptMailbox, KeptSeat, Key, Kind,
+    MailboxLimits, Marks, Message, Name, Payload, PluginName, PluginTimer, Run, Sent, Uid,
 };
 use std::{fs, io::Write as _};
 
@@ -28,11 +28,15 @@ fn mailbox(uid: u64, called: &str) -> Change {
         },
         linger_ms: 60_000,
         attached: true,
-        groups: vec![name("lobby"), name("chat/**")],
+        groups: vec![group("lobby", true), group("chat/**", false)],
         states: vec![(plugin.clone(), vec![0, 159, 146, 150].into())],
         timers: vec![PluginTimer { plugin, name: "away".into(), at: 5_000 }],
     };
     Change::Mailbox(kept.into())
+}
+
+fn group(text: &str, chosen: bool) -> KeptGroup {
+    KeptGroup { name: name(text), chosen }
 }
 
 fn marks(uid: u64, last: u64) -> Change {

@@ -5,6 +5,7 @@ mod docs;
 mod fire;
 mod http;
 mod kept;
+mod late;
 mod neighbour;
 mod plugins;
 mod sim;

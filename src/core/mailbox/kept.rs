@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        KeptMailbox, KeptSeat, Key, Marks, Message, Millis, Name, Version,
+        KeptGroup, KeptMailbox, KeptSeat, Key, Marks, Message, Millis, Version,
         books::{Books, Changed},
         lost::Lost,
         pace::Pace,
@@ -55,7 +55,7 @@ impl Mailbox {
     }
 
     /// Itself, as it is to last. Groups have names that only the core knows.
-    pub fn kept(&self, groups: Vec<Name>) -> KeptMailbox {
+    pub fn kept(&self, groups: Vec<KeptGroup>) -> KeptMailbox {
         KeptMailbox {
             uid: self.uid,
             name: self.name.clone(),

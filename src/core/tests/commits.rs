@@ -5,8 +5,11 @@ use super::*;
 #[test]
 fn a_commit_whose_reads_no_longer_hold_does_nothing() {
     let put = |value: &str| Action::Put { key: "k".into(), value: value.to_owned().into() };
-    let join =
-        |mailbox: &str, group: &str| Action::Join { mailbox: name(mailbox), group: name(group) };
+    let join = |mailbox: &str, group: &str| Action::Join {
+        mailbox: name(mailbox),
+        group: name(group),
+        chosen: false,
+    };
     // What was read, and what happens before the commit.
     type Look = fn(&World) -> Read;
     let value: Look =
@@ -61,7 +64,11 @@ fn limits_of_the_app_stop_a_commit_as_a_whole() {
     };
     let joins = |n: usize| {
         (0..n)
-            .map(|i| Action::Join { mailbox: name("ann"), group: name(&format!("g{i}")) })
+            .map(|i| Action::Join {
+                mailbox: name("ann"),
+                group: name(&format!("g{i}")),
+                chosen: false,
+            })
             .collect::<Vec<_>>()
     };
     for (what, fits, too_many) in [
@@ -80,8 +87,11 @@ fn limits_of_the_app_stop_a_commit_as_a_whole() {
 
 #[test]
 fn limits_count_only_what_is_new() {
-    let join =
-        |mailbox: &str, group: &str| Action::Join { mailbox: name(mailbox), group: name(group) };
+    let join = |mailbox: &str, group: &str| Action::Join {
+        mailbox: name(mailbox),
+        group: name(group),
+        chosen: false,
+    };
     let timer = |name: &str| Action::SetTimer {
         plugin: PluginName("p".into()),
         mailbox: None,

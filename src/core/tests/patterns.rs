@@ -3,7 +3,7 @@
 use super::*;
 
 fn join(mailbox: &str, group: &str) -> Action {
-    Action::Join { mailbox: name(mailbox), group: name(group) }
+    Action::Join { mailbox: name(mailbox), group: name(group), chosen: false }
 }
 
 fn leave(mailbox: &str, group: &str) -> Action {

@@ -10,7 +10,9 @@ const SEEDS: u64 = 200;
 fn facts(core: &Core) -> String {
     let mut facts: Vec<String> = Vec::new();
     for (_, mailbox) in core.mailboxes.iter() {
-        let group = |of: &super::super::mailbox::Membership| core.groups[of.group].name.to_string();
+        let group = |of: &super::super::mailbox::Membership| {
+            format!("{} {}", core.groups[of.group].name, of.is_chosen())
+        };
         let mut groups: Vec<String> = mailbox.groups.iter().map(group).collect();
         groups.sort();
         let mut kept = mailbox.kept(Vec::new());
@@ -159,7 +161,7 @@ impl Walk {
         let mailbox = name(mailbox);
         let mut session = None;
         let action = match self.random.u8(..8) {
-            0 => Action::Join { mailbox, group },
+            0 => Action::Join { mailbox, group, chosen: self.random.bool() },
             1 => Action::Leave { mailbox, group },
             2 => Action::Put { key: key.into(), value: value.into() },
             3 => Action::Delete { key: key.into() },

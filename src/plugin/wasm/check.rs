@@ -201,6 +201,7 @@ impl Check<'_> {
             types::Action::Join(types::Membership { mailbox, group }) => Action::Join {
                 mailbox: self.name("mailbox", mailbox)?,
                 group: self.name("group", group)?,
+                chosen: false,
             },
             types::Action::Leave(types::Membership { mailbox, group }) => Action::Leave {
                 mailbox: self.name("mailbox", mailbox)?,

@@ -78,9 +78,7 @@ impl Follower {
         read.counts(counted);
         let keep_alive_ms = gateway.http().keep_alive_s.saturating_mul(1000);
         let (position, polled) = app
-            .call(|app, now, out| {
-                app.follow(now, name, key, cursor, keep_alive_ms, read.conn(), out)
-            })
+            .follow(name, key, cursor, keep_alive_ms, read.conn())
             .map_err(|error| errors::access(name, error))?;
         let state = match polled {
             Polled::Ready(batch) => State::Ready(batch),
@@ -149,7 +147,7 @@ impl Follower {
         let (conn, wait_ms) = (self.read.conn(), self.keep_alive_ms);
         let polled = self
             .app()
-            .call(|app, now, out| app.poll(now, &self.name, self.key, from, wait_ms, conn, out))
+            .poll(&self.name, self.key, from, wait_ms, conn)
             .map_err(|error| errors::access(&self.name, error))?;
         Ok(match polled {
             Polled::Ready(batch) => State::Ready(batch),
@@ -178,9 +176,8 @@ pub(super) fn at_once(
 ) -> Result<Vec<u8>, ErrorBody> {
     let read = HeldRead::new(app.clone());
     let conn = read.conn();
-    let (position, mut polled) = app
-        .call(|app, now, out| app.follow(now, name, key, cursor, 0, conn, out))
-        .map_err(|error| errors::access(name, error))?;
+    let (position, mut polled) =
+        app.follow(name, key, cursor, 0, conn).map_err(|error| errors::access(name, error))?;
     let mut out = Vec::new();
     format.begin(position, RETRY_AFTER_S * 1000, &mut out);
     for _ in 0..MAX_BATCHES_AT_ONCE {
@@ -188,8 +185,7 @@ pub(super) fn at_once(
         format.batch(&batch, &mut out);
         let from = ReadFrom::Position(batch.cursor);
         // It was there just now; if it is gone, the next time tells.
-        let next = app.call(|app, now, out| app.poll(now, name, key, from, 0, conn, out));
-        let Ok(more) = next else { break };
+        let Ok(more) = app.poll(name, key, from, 0, conn) else { break };
         polled = more;
     }
     Ok(out)

@@ -323,26 +323,48 @@ fn a_native_client_can_name_a_channel() {
 }
 
 #[test]
-fn a_client_leaves_no_group_that_a_plugin_put_it_in() {
-    let plugin = component("plugins/chat").display().to_string();
-    let gateway = Gateway::start(&format!(
-        "[[app]]\nname = \"chat\"\nplugins = [{plugin:?}]\npublish_keys = [\"secret\"]\n"
-    ));
-    let hello = json!({"nick": "ann", "room": "hall"});
-    let mut ann = Bayeux::shake(&gateway, "chat", &[], &hello);
-    let mut reply = |subscription: &str| {
-        let more = json!({"subscription": subscription});
-        let message = ann.message("/meta/unsubscribe", &more);
-        ann.say(&json!([message]))[0].clone()
+fn a_client_leaves_what_it_chose_and_no_group_that_a_plugin_put_it_in() {
+    let app = |name: &str, folder: &'static str| {
+        let plugin = component(folder).display().to_string();
+        format!("[[app]]\nname = {name:?}\nplugins = [{plugin:?}]\npublish_keys = [\"secret\"]\n")
     };
-    let refused = reply("/hall");
-    assert_eq!(refused["error"], "403::the plugins of this app let nobody subscribe");
-    assert_eq!(refused["subscription"], "/hall");
-    assert_eq!(reply("/service/x")["successful"], true, "that is no group");
-    let item = json!({"to": {"groups": ["hall"]}, "data": 1}).to_string();
-    let key = [("authorization", "Bearer secret")];
-    let published = gateway.client().request("POST", "/chat/publish", &key, item.as_bytes());
-    assert_eq!(published.json()["results"][0]["queued"], 1, "it is still there");
+    let gateway = Gateway::start(&format!(
+        "{}{}",
+        app("chat", "plugins/chat"),
+        app("bayeux-open", "plugins/bayeux-open")
+    ));
+    // Nobody chooses anything in the chat; the other one lets clients choose.
+    for (app, hello, may_choose) in [
+        ("chat", json!({"nick": "ann", "room": "hall"}), false),
+        ("bayeux-open", json!({"subscribe": ["hall"]}), true),
+    ] {
+        let mut ann = Bayeux::shake(&gateway, app, &[], &hello);
+        let mut say = |channel: &str, subscription: &str| {
+            let message = ann.message(channel, &json!({"subscription": subscription}));
+            ann.say(&json!([message]))[0].clone()
+        };
+        let queued = |group: &str| {
+            let item = json!({"to": {"groups": [group]}, "data": 1}).to_string();
+            let key = [("authorization", "Bearer secret")];
+            let path = format!("/{app}/publish");
+            let published = gateway.client().request("POST", &path, &key, item.as_bytes());
+            published.json()["results"][0]["queued"].clone()
+        };
+        let chosen = say("/meta/subscribe", "/lobby");
+        assert_eq!(chosen["successful"], may_choose, "{app}: {chosen}");
+        assert_eq!(queued("lobby"), usize::from(may_choose), "{app}");
+        // Choosing what it is in already changes nothing.
+        say("/meta/subscribe", "/hall");
+        let refused = say("/meta/unsubscribe", "/hall");
+        assert_eq!(refused["error"], "403::a plugin has put this client into hall", "{app}");
+        assert_eq!(refused["subscription"], "/hall", "{app}");
+        assert_eq!(queued("hall"), 1, "{app}: it is still there");
+        for left in ["/lobby", "/never", "/service/x"] {
+            let reply = say("/meta/unsubscribe", left);
+            assert_eq!(reply["successful"], true, "{app}: {left}");
+        }
+        assert_eq!(queued("lobby"), 0, "{app}: it has left");
+    }
 }
 
 #[test]

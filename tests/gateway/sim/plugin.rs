@@ -123,7 +123,9 @@ impl Chat {
                 to: Address { groups: vec![name(group)], except: vec![me], ..Address::default() },
                 message: Message::new(payload(said), None, None),
             }],
-            ["join", group] => vec![Action::Join { mailbox: me, group: name(group) }],
+            ["join", group] => {
+                vec![Action::Join { mailbox: me, group: name(group), chosen: false }]
+            }
             ["leave", group] => vec![Action::Leave { mailbox: me, group: name(group) }],
             ["kick", whom] => vec![Action::Close {
                 mailbox: name(whom),

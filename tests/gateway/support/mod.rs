@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod crates;
+pub mod disk;
 pub mod stream;
 
 use std::{
@@ -15,6 +16,7 @@ use std::{
 };
 
 pub use client::{Client, Response};
+pub use disk::SmallDisk;
 pub use stream::{Source, Stream};
 
 /// Far more than anything here takes, even on a busy machine.

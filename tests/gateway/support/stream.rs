@@ -44,6 +44,10 @@ impl<S: Read + Write> Stream<Client<S>> {
 }
 
 impl<C: Source> Stream<C> {
+    pub fn source(&self) -> &C {
+        &self.source
+    }
+
     /// An answer whose head was received.
     pub fn over(source: C, head: Response) -> Self {
         Self { source, head, came: String::new() }

@@ -114,17 +114,17 @@ impl Caller<'_> {
         let mut read = HeldRead::new(app.clone());
         read.counts(counted);
         let conn = read.conn();
-        let polled = app.call(|app, now, out| {
-            if !connect.client.acknowledges {
-                return app.poll(now, name, key, ReadFrom::Handed, wait_ms, conn, out);
-            }
+        let polled = if connect.client.acknowledges {
             // With none yet it starts where its seat does: of a shared mailbox
             // that is not the beginning.
             let ack = connect.ack.filter(|cursor| *cursor > 0);
-            let (cursor, polled) = app.follow(now, name, key, ack, wait_ms, conn, out)?;
-            asked.cursor = Some(cursor);
-            Ok(polled)
-        });
+            app.follow(name, key, ack, wait_ms, conn).map(|(cursor, polled)| {
+                asked.cursor = Some(cursor);
+                polled
+            })
+        } else {
+            app.poll(name, key, ReadFrom::Handed, wait_ms, conn)
+        };
         let answer = match polled {
             Ok(Polled::Ready(batch)) => Answer::Batch(batch),
             Ok(Polled::Nothing) => Answer::Nothing,
