@@ -5,6 +5,9 @@ mod children;
 mod log;
 mod plugins;
 mod serve;
+mod service;
+mod sockets;
+mod upgrade;
 
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
@@ -36,8 +39,15 @@ enum Command {
     /// A plugin that is named by its folder must have been built by `cometbox
     /// build FOLDER` before. Components are watched, and swapped without
     /// closing a connection; SIGHUP reloads them all, and the certificate of
-    /// [tls]. SIGTERM answers every held request and ends.
-    Serve(Run),
+    /// [tls]. SIGTERM answers every held request and ends. SIGUSR2 has a new
+    /// process take over, as `cometbox upgrade` does.
+    Serve {
+        #[command(flatten)]
+        run: Run,
+        /// Take over from the process at the other end of standard input
+        #[arg(long, hide = true)]
+        take_over: bool,
+    },
     /// Build, serve, watch: for development
     ///
     /// Builds the plugins (and installs the wasm target for that, if it is
@@ -46,6 +56,21 @@ enum Command {
     /// broken the version before goes on serving, and the error is shown here
     /// and on open pages.
     Dev(Run),
+    /// Replace the running gateway by a new process: for a new version, or for
+    /// settings that change at a start only
+    ///
+    /// The gateway that uses the [store] of this configuration starts the file
+    /// that it was started from once more, which is the new version if you have
+    /// replaced it (or a link to it). The new process reads the configuration
+    /// and loads the plugins while the old one serves; then it takes over the
+    /// sockets, the connections and the store. Clients see a reconnect at most.
+    /// If anything fails, the old process goes on, and the error is shown here.
+    ///
+    /// The same by a signal: kill -USR2 PID. It needs a [store].
+    Upgrade {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Build the plugin in a folder to a component: FOLDER/build/NAME.wasm
     Build {
         /// The plugin's crate
@@ -103,8 +128,11 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Serve(args) => serve::serve(&args.config.path, args.listen).await,
+        Command::Serve { run, take_over } => {
+            serve::serve(&run.config.path, run.listen, take_over).await
+        }
         Command::Dev(args) => serve::dev(&args.config.path, args.listen).await,
+        Command::Upgrade { config } => upgrade::upgrade(&config.path).await,
         Command::Build { dir } => plugins::build(&dir).await,
         Command::New { name } => plugins::scaffold(&name),
         Command::Check { config } => plugins::check(&config.path),

@@ -1,38 +1,118 @@
 //! `serve` and `dev`.
 
-use super::{banner, children::Children, log};
+use super::{
+    banner,
+    children::Children,
+    log, service,
+    sockets::{Given, Role, Sockets},
+    upgrade::{Predecessor, Program, Upgrader},
+};
 use crate::{
     app::{Answers, Now},
     config::{AppConfig, Config, PluginConfig},
     core::PluginName,
     plugin::wasm::Engine,
     reload::{self, AppSpec, PluginSpec, Source, State, Status, Supervisor},
-    server::{self, DevSite, Gateway, HostedApp, Listeners, Tls},
+    server::{self, DevSite, End, Gateway, HostedApp, Listeners, Tls},
 };
 use anyhow::Context;
 use std::{
     net::SocketAddr,
     path::Path,
+    pin::pin,
     sync::{Arc, OnceLock},
 };
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch::{self, Receiver},
 };
 
-pub(super) async fn serve(config: &Path, listen: Option<String>) -> anyhow::Result<()> {
-    let config = load(config, listen)?;
-    let gateway = Gateway::new(&config, None)?;
-    gateway.begun().await?;
-    let bound = Bound::bind(&config).await?;
-    let specs = specs(&config, &gateway);
-    let supervisor = Supervisor::serve(specs, Engine::new()?).await?;
-    let hangups = tokio::spawn(reload_on_hangup(supervisor, bound.tls())?);
-    bound.addresses().log();
-    server::run(gateway, bound.listeners, shutdown()?).await;
-    hangups.abort();
-    Ok(())
+/// Serves until a signal ends it, or another process takes over. `takes_over`:
+/// this process was started by one that hands over to it.
+pub(super) async fn serve(
+    config: &Path,
+    listen: Option<String>,
+    takes_over: bool,
+) -> anyhow::Result<()> {
+    // At once: what a signal without a handler does is to end the process.
+    let mut upgrades = signal(SignalKind::user_defined2())?;
+    let program = Program::serve(config, listen.as_deref());
+    let mut predecessor = match takes_over {
+        true => Some(Predecessor::meet().await?),
+        false => None,
+    };
+    let result = match load(config, listen) {
+        Ok(config) => serve_on(&config, &program, &mut upgrades, &mut predecessor).await,
+        Err(error) => Err(error),
+    };
+    if let (Err(error), Some(predecessor)) = (&result, predecessor) {
+        predecessor.failed(error).await;
+    }
+    result
+}
+
+/// `predecessor` is gone from its place once this process serves.
+async fn serve_on(
+    config: &Config,
+    program: &Program,
+    upgrades: &mut Signal,
+    predecessor: &mut Option<Predecessor>,
+) -> anyhow::Result<()> {
+    let mut given = match predecessor {
+        Some(predecessor) => predecessor.sockets(config)?,
+        None => Given::by_service_manager()?,
+    };
+    let Bound { mut listeners, .. } = Bound::bind(config, &mut given).await?;
+    given.check_rest()?;
+    drop(given);
+    let engine = Engine::new()?;
+    // Before the stores: it is slow, and they may still be another process's.
+    let mut plugins = reload::prepare(&engine, &config.apps).await?;
+    let mut handed = match predecessor {
+        Some(predecessor) => predecessor.take_over().await?,
+        None => Vec::new(),
+    };
+    // For all lives of this process, so that no signal in between is missed.
+    let mut shutdown = pin!(shutdown()?);
+    // Once, unless a process that was to take over fails to.
+    loop {
+        let gateway = Gateway::new(config, None)?;
+        gateway.begun().await?;
+        let specs = specs(config, &gateway);
+        let supervisor = Supervisor::serve_prepared(specs, engine.clone(), &plugins).await?;
+        plugins = supervisor.serving();
+        let tls = listeners.tls.as_ref().map(|(_, tls)| tls.clone());
+        let hangups = tokio::spawn(reload_on_hangup(supervisor, tls.clone())?);
+        Addresses::of(&listeners).log();
+        let sockets = Sockets::of(&listeners, |role| match role {
+            Role::Http => config.listen.as_deref(),
+            Role::Https => config.tls.as_ref().map(|tls| tls.listen.as_str()),
+            Role::Admin => config.admin.as_deref(),
+        })?;
+        let store = config.store.as_ref().map(|store| store.path.as_path());
+        let upgrader = Upgrader { program, store, sockets, signal: upgrades };
+        let end = async {
+            // All that serves is running by now.
+            if let Some(predecessor) = predecessor.take() {
+                predecessor.serving().await;
+            }
+            service::ready();
+            tokio::select! {
+                () = shutdown.as_mut() => {
+                    service::stopping();
+                    End::Stop
+                }
+                successor = upgrader.successor() => End::HandOver(successor),
+            }
+        };
+        let ended = server::run_until(gateway, listeners, handed, end).await;
+        hangups.abort();
+        let Some((successor, given_up)) = ended else { return Ok(()) };
+        let Some((sockets, back)) = successor.hand_over(given_up).await else { return Ok(()) };
+        tracing::warn!("the stores are opened again");
+        (listeners, handed) = (sockets.listeners(tls)?, back);
+    }
 }
 
 pub(super) async fn dev(config: &Path, listen: Option<String>) -> anyhow::Result<()> {
@@ -45,7 +125,7 @@ pub(super) async fn dev(config: &Path, listen: Option<String>) -> anyhow::Result
     });
     let gateway = Gateway::new(&config, Some(site))?;
     gateway.begun().await?;
-    let bound = Bound::bind(&config).await?;
+    let bound = Bound::bind(&config, &mut Given::default()).await?;
     let specs = specs(&config, &gateway);
     let progress = Arc::new(|line: &str| eprintln!("{line}"));
     let supervisor = Supervisor::dev(specs, Engine::new()?, progress)?;
@@ -54,7 +134,7 @@ pub(super) async fn dev(config: &Path, listen: Option<String>) -> anyhow::Result
     let _ = status.set(supervisor.status());
     let hangups = tokio::spawn(reload_on_hangup(supervisor, bound.tls())?);
 
-    let addresses = bound.addresses();
+    let addresses = Addresses::of(&bound.listeners);
     let Bound { listeners, url, .. } = bound;
     let (stop, stopped) = watch::channel(false);
     let told = Told { config: config.clone(), addresses, url };
@@ -172,42 +252,30 @@ struct Bound {
 }
 
 impl Bound {
-    async fn bind(config: &Config) -> anyhow::Result<Self> {
+    async fn bind(config: &Config, given: &mut Given) -> anyhow::Result<Self> {
         let (mut public, mut tls, mut admin, mut url) = (None, None, None, String::new());
         if let Some(config) = &config.tls {
             let files = Tls::load(config)?;
-            let listener =
-                bind(&config.listen).await.context("`listen` of [tls] in the configuration")?;
+            let listener = given.listener(Role::Https, &config.listen).await;
+            let listener = listener.context("`listen` of [tls] in the configuration")?;
             url = banner::local_url("https", listener.local_addr()?);
             tls = Some((listener, files));
         }
         if let Some(address) = &config.listen {
-            let listener =
-                bind(address).await.context("--listen, or `listen` in the configuration")?;
+            let listener = given.listener(Role::Http, address).await;
+            let listener = listener.context("--listen, or `listen` in the configuration")?;
             url = banner::local_url("http", listener.local_addr()?);
             public = Some(listener);
         }
         if let Some(address) = &config.admin {
-            let listener =
-                bind(address).await.context("`admin` in the configuration (\"\" turns it off)")?;
-            admin = Some(listener);
+            let listener = given.listener(Role::Admin, address).await;
+            admin = Some(listener.context("`admin` in the configuration (\"\" turns it off)")?);
         }
         Ok(Self { listeners: Listeners { public, tls, admin }, url })
     }
 
     fn tls(&self) -> Option<Arc<Tls>> {
         self.listeners.tls.as_ref().map(|(_, tls)| tls.clone())
-    }
-
-    fn addresses(&self) -> Addresses {
-        let addr = |listener: &TcpListener| listener.local_addr().ok();
-        let Listeners { public, tls, admin } = &self.listeners;
-        let admin = admin.as_ref().and_then(addr);
-        Addresses {
-            plain: public.as_ref().and_then(addr),
-            tls: tls.as_ref().and_then(|(listener, _)| addr(listener)),
-            admin: admin.map(|addr| banner::local_url("http", addr)),
-        }
     }
 }
 
@@ -219,6 +287,17 @@ struct Addresses {
 }
 
 impl Addresses {
+    fn of(listeners: &Listeners) -> Self {
+        let addr = |listener: &TcpListener| listener.local_addr().ok();
+        let Listeners { public, tls, admin } = listeners;
+        let admin = admin.as_ref().and_then(addr);
+        Self {
+            plain: public.as_ref().and_then(addr),
+            tls: tls.as_ref().and_then(|(listener, _)| addr(listener)),
+            admin: admin.map(|addr| banner::local_url("http", addr)),
+        }
+    }
+
     /// Scripts wait for the first of these lines; it has the real port.
     fn log(&self) {
         if let Some(addr) = self.plain {
@@ -231,10 +310,6 @@ impl Addresses {
             tracing::info!("health and metrics on {url}");
         }
     }
-}
-
-async fn bind(address: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
 /// Resolves on SIGTERM or SIGINT.

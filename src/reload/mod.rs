@@ -7,6 +7,7 @@
 
 mod dirty;
 mod load;
+mod prepared;
 mod source;
 mod watch;
 mod worker;
@@ -19,6 +20,7 @@ use crate::{
     plugin::wasm::Engine,
 };
 use dirty::Dirty;
+pub use prepared::{Prepared, prepare};
 use serde::Serialize;
 use std::{path::PathBuf, sync::Arc};
 use tokio::{sync::watch::Receiver, task::JoinHandle};
@@ -95,6 +97,7 @@ pub struct ReloadError(String);
 pub struct Supervisor {
     dirty: Arc<Dirty>,
     status: Receiver<Status>,
+    serving: Prepared,
     task: JoinHandle<()>,
 }
 
@@ -105,7 +108,21 @@ impl Supervisor {
     /// If one does not load: its component is missing, or is no plugin, or
     /// refuses its settings.
     pub async fn serve(apps: Vec<AppSpec>, engine: Engine) -> Result<Self, ReloadError> {
+        Self::serve_prepared(apps, engine, &Prepared::default()).await
+    }
+
+    /// The same, where plugins are loaded already. One whose file has changed
+    /// since is loaded again.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn serve_prepared(
+        apps: Vec<AppSpec>,
+        engine: Engine,
+        prepared: &Prepared,
+    ) -> Result<Self, ReloadError> {
         let mut worker = Worker::new(apps, engine, None)?;
+        worker.take(prepared);
         worker.load_all().await?;
         Ok(Self::start(worker))
     }
@@ -127,14 +144,20 @@ impl Supervisor {
     }
 
     fn start(worker: Worker) -> Self {
-        let (dirty, status) = (worker.dirty(), worker.status());
-        Self { dirty, status, task: tokio::spawn(worker.run()) }
+        let (dirty, status, serving) = (worker.dirty(), worker.status(), worker.serving());
+        Self { dirty, status, serving, task: tokio::spawn(worker.run()) }
     }
 
     /// How the apps are doing, now and whenever that changes.
     #[must_use]
     pub fn status(&self) -> Receiver<Status> {
         self.status.clone()
+    }
+
+    /// The plugins that serve, now and from each swap on.
+    #[must_use]
+    pub fn serving(&self) -> Prepared {
+        self.serving.clone()
     }
 
     /// Loads (in dev: builds) everything again, as for a SIGHUP. Returns at

@@ -4,6 +4,7 @@ use super::{
     AppSpec, AppStatus, PluginSpec, ReloadError, Shell, State, Status,
     dirty::Dirty,
     load::{self, Part},
+    prepared::Prepared,
     source::{Kind, Origin},
     watch::Watch,
 };
@@ -27,6 +28,7 @@ pub(super) struct Worker {
     dirty: Arc<Dirty>,
     watch: Watch,
     status: watch::Sender<Status>,
+    serving: Prepared,
     /// In dev.
     progress: Option<Progress>,
 }
@@ -78,7 +80,8 @@ impl Worker {
             error: None,
         });
         let (status, _) = watch::channel(status.collect());
-        Ok(Self { engine, apps, origins, dirty, watch, status, progress })
+        let serving = Prepared::default();
+        Ok(Self { engine, apps, origins, dirty, watch, status, serving, progress })
     }
 
     pub(super) fn dirty(&self) -> Arc<Dirty> {
@@ -87,6 +90,22 @@ impl Worker {
 
     pub(super) fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    pub(super) fn serving(&self) -> Prepared {
+        self.serving.clone()
+    }
+
+    /// Uses what is loaded already. The files are watched by now, so that none
+    /// changes unseen.
+    pub(super) fn take(&mut self, prepared: &Prepared) {
+        for Managed { app, plugins, .. } in &mut self.apps {
+            for slot in plugins {
+                let Ok(component) = self.origins[slot.origin].component() else { continue };
+                slot.serving = prepared.find(app.name(), &slot.spec.name, &component);
+                slot.stale = slot.serving.is_none();
+            }
+        }
     }
 
     pub(super) fn mark_all(&self) {
@@ -219,6 +238,9 @@ impl Worker {
             slot.serving = Some(plugin);
             slot.stale = false;
         }
+        let chain =
+            plugins.iter().filter_map(|slot| Some((&slot.spec.name, slot.serving.as_ref()?)));
+        self.serving.serves(app.name(), chain);
         tracing::info!(
             app = app.name(),
             version,

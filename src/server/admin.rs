@@ -35,7 +35,7 @@ fn health(gateway: &Gateway) -> Reply {
         .apps()
         .map(|app| (app.app().name().to_owned(), app.app().version().into()))
         .collect();
-    let (status, word) = if gateway.is_stopping() {
+    let (status, word) = if gateway.is_closing() {
         (503, "stopping")
     } else if gateway.apps().all(|app| app.app().version() > 0) {
         (200, "ok")

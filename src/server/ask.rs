@@ -58,7 +58,7 @@ pub(super) enum Plan<'a> {
 }
 
 pub(super) fn plan<'a>(gateway: &Gateway, ask: &Ask<'a>) -> Plan<'a> {
-    if gateway.is_stopping() && !ask.has_begun {
+    if gateway.is_closing() && !ask.has_begun {
         return Plan::Reply(
             "none",
             Reply::error(&errors::shutting_down(), ask.accepted.format()).closing(),

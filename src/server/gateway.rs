@@ -42,6 +42,7 @@ pub struct Gateway {
     readers: Arc<Readers>,
     browsers: Browsers,
     stopping: AtomicBool,
+    closing: AtomicBool,
 }
 
 impl Gateway {
@@ -74,6 +75,7 @@ impl Gateway {
             readers,
             browsers: Browsers::default(),
             stopping: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
         }))
     }
 
@@ -137,21 +139,48 @@ impl Gateway {
         self.apps().for_each(|app| app.end_store());
     }
 
-    /// New requests are refused, held ones are answered.
+    /// What is held is answered, and streams end: their clients come again.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(SeqCst)
     }
 
+    /// It is stopping, and nobody goes on: new requests are refused, and
+    /// connections end with the request that they are at.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(SeqCst)
+    }
+
     /// From now on the gateway goes down: connections end with the request
     /// that they are at, and held reads are answered at once.
     pub(super) fn stop(&self) {
+        self.closing.store(true, SeqCst);
         self.stopping.store(true, SeqCst);
         // First this, so that the answers to held reads say that the
         // connection ends with them.
         self.conns.finish_all();
         self.front().stop();
         self.release_held();
+    }
+
+    /// From now on another gateway is to go on: held reads are answered, streams
+    /// end, and [`Gateway::is_handed_over`] brings the rest to its end.
+    pub(super) fn hand_over(&self) {
+        // First this, so that a connection is given up as soon as its held read
+        // is answered.
+        self.front().start_giving();
+        self.stopping.store(true, SeqCst);
+        self.release_held();
+    }
+
+    /// Gives up the front's connections that are between two requests, and ends
+    /// those of hyper that do not end by themselves; whether none is left.
+    /// `since_ms` is when handing over began, by the coarse clock.
+    pub(super) fn is_handed_over(&self, since_ms: u64) -> bool {
+        self.conns.finish_for_handover(since_ms);
+        let at_work = self.front().give();
+        at_work + self.conns.count(Site::Public) == 0
     }
 
     pub(super) fn release_held(&self) {

@@ -31,6 +31,7 @@ mod tls;
 
 pub use clock::Clock;
 pub use dev::DevSite;
+pub use front::Handed;
 pub use gateway::{Gateway, StartError};
 pub use hosted::HostedApp;
 pub use tls::{Tls, TlsError};
@@ -52,10 +53,38 @@ pub struct Listeners {
 /// does a connection end.
 const SWEEP: Duration = Duration::from_millis(500);
 
+/// Between two looks at what is left, at the end.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What ends a gateway's work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End<T> {
+    /// Nobody goes on.
+    Stop,
+    /// Somebody goes on, who has the sockets that it listens on.
+    HandOver(T),
+}
+
 /// Serves until `shutdown` resolves, then goes down in peace: accepts nothing
 /// more, answers what is held, and lets what runs finish for at most
 /// `shutdown_grace_s`.
 pub async fn run(gateway: Arc<Gateway>, listeners: Listeners, shutdown: impl Future<Output = ()>) {
+    let end = async {
+        shutdown.await;
+        End::<()>::Stop
+    };
+    run_until(gateway, listeners, Vec::new(), end).await;
+}
+
+/// The same with connections that another gateway gave up. If somebody goes on,
+/// returns what `end` said, with the connections that are between two requests;
+/// the stores have ended then.
+pub async fn run_until<T>(
+    gateway: Arc<Gateway>,
+    listeners: Listeners,
+    handed: Vec<Handed>,
+    end: impl Future<Output = End<T>>,
+) -> Option<(T, Vec<Handed>)> {
     let mut tasks = JoinSet::new();
     for app in gateway.apps() {
         tasks.spawn(app.clone().tick());
@@ -65,30 +94,55 @@ pub async fn run(gateway: Arc<Gateway>, listeners: Listeners, shutdown: impl Fut
     if let Some(admin) = listeners.admin {
         tasks.spawn(listener::accept_admin(gateway.clone(), admin));
     }
-    let _threads = match front::start(&gateway) {
+    let threads = match front::start(&gateway) {
         Ok(threads) => threads,
-        Err(error) => return tracing::error!(%error, "cannot start the threads that serve"),
+        Err(error) => {
+            tracing::error!(%error, "cannot start the threads that serve");
+            return None;
+        }
     };
+    for connection in handed {
+        if let Err(error) = gateway.front().take_in(connection) {
+            tracing::debug!(%error, "a connection went away at once");
+        }
+    }
     if let Some((_, tls)) = &listeners.tls {
         tasks.spawn(tls.clone().watch());
     }
-    tokio::select! {
-        () = listener::accept(&gateway, listeners.public, listeners.tls) => {}
-        () = shutdown => {}
-    }
+    let end = tokio::select! {
+        () = listener::accept(&gateway, listeners.public, listeners.tls) => End::Stop,
+        end = end => end,
+    };
     // The public listeners are closed by now, the other tasks still run.
-    tracing::info!(connections = gateway.connections(), "shutting down");
-    gateway.stop();
+    let connections = gateway.connections();
     let grace = Duration::from_secs(gateway.http().shutdown_grace_s);
-    if tokio::time::timeout(grace, no_connections(&gateway)).await.is_err() {
+    let are_ended = match &end {
+        End::Stop => {
+            tracing::info!(connections, "shutting down");
+            gateway.stop();
+            tokio::time::timeout(grace, no_connections(&gateway)).await
+        }
+        End::HandOver(_) => {
+            tracing::info!(connections, "handing over");
+            gateway.hand_over();
+            tokio::time::timeout(grace, handed_over(&gateway)).await
+        }
+    };
+    if are_ended.is_err() {
         let connections = gateway.connections();
         tracing::warn!(connections, "some requests did not finish in time");
     }
     // Now nobody is left who could change anything.
+    drop(threads);
     tasks.shutdown().await;
-    let ended = tokio::task::spawn_blocking(move || gateway.end_stores()).await;
+    let stores = gateway.clone();
+    let ended = tokio::task::spawn_blocking(move || stores.end_stores()).await;
     if ended.is_err() {
         tracing::error!("the stores did not end in order");
+    }
+    match end {
+        End::Stop => None,
+        End::HandOver(next) => Some((next, gateway.front().take_given())),
     }
 }
 
@@ -102,6 +156,13 @@ async fn sweep(gateway: Arc<Gateway>) {
 
 async fn no_connections(gateway: &Gateway) {
     while gateway.connections() > 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn handed_over(gateway: &Gateway) {
+    let since_ms = gateway.clock().coarse_ms();
+    while !gateway.is_handed_over(since_ms) {
+        tokio::time::sleep(LOOK).await;
     }
 }

@@ -14,4 +14,5 @@ mod support;
 mod tidy;
 mod tls;
 mod transcripts;
+mod upgrade;
 mod vanish;

@@ -12,7 +12,7 @@ use super::{
         http1::{self, Terms},
         reply::{Reply, Wish},
     },
-    Scratch,
+    Handed, Scratch,
     wire::{self, Sent},
 };
 use crate::{
@@ -153,8 +153,10 @@ pub(super) enum Parked {
 }
 
 impl Conn {
-    pub fn new(socket: OwnedFd, peer: IpAddr, place: Place, now_ms: u64) -> Self {
-        let state = State { phase: Phase::Idle, since_ms: now_ms, more: false, hung_up: false };
+    /// `unread` was read of it already.
+    pub fn new(socket: OwnedFd, peer: IpAddr, place: Place, unread: Vec<u8>, now_ms: u64) -> Self {
+        let mut state = State { phase: Phase::Idle, since_ms: now_ms, more: false, hung_up: false };
+        state.wait_for_more(Unread::behind(unread, now_ms), now_ms);
         let request = AtomicU32::new(place.serial);
         Self { socket, peer, place, request, state: Mutex::new(state) }
     }
@@ -377,6 +379,26 @@ impl Conn {
         }
         state.phase = Phase::Closed;
         Next::End(None)
+    }
+
+    /// Ends it here if it is between two requests, or little has come of the next:
+    /// what was read of that. Its socket goes on.
+    pub fn give_up(&self) -> Option<Vec<u8>> {
+        let mut state = self.state.lock();
+        let unread = match &mut state.phase {
+            Phase::Idle => Vec::new(),
+            Phase::Partial(unread) if unread.bytes.len() <= Handed::MAX_UNREAD_BYTES => {
+                mem::take(&mut unread.bytes)
+            }
+            _ => return None,
+        };
+        state.phase = Phase::Closed;
+        Some(unread)
+    }
+
+    /// It has said its last, and only reads what still comes.
+    pub fn is_lingering(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Lingering(_))
     }
 
     /// Ends it on behalf of who works on it.

@@ -9,11 +9,13 @@
 //! and stays there.
 
 mod conn;
+mod give;
 pub mod head;
 mod shard;
 mod wire;
 mod work;
 
+pub use give::Handed;
 pub(super) use shard::start;
 
 use self::{
@@ -26,6 +28,7 @@ use crate::{
     config::{Config, HttpConfig},
     core::{Answer, ConnId},
 };
+use parking_lot::Mutex;
 use std::{
     cell::Cell,
     io,
@@ -62,6 +65,9 @@ pub(super) struct Front {
     clock: Clock,
     terms: Terms,
     stopping: AtomicBool,
+    /// Connections are given up between two requests, and are here then.
+    giving: AtomicBool,
+    given: Mutex<Vec<Handed>>,
 }
 
 impl Front {
@@ -78,6 +84,8 @@ impl Front {
             clock,
             terms: Terms { cors: config.cors.clone(), compress_bytes },
             stopping: AtomicBool::new(false),
+            giving: AtomicBool::new(false),
+            given: Mutex::default(),
         })
     }
 
@@ -96,12 +104,18 @@ impl Front {
     /// # Errors
     /// If the system cannot watch it.
     pub fn accept(&self, socket: OwnedFd, peer: IpAddr) -> io::Result<()> {
+        self.add(socket, peer, Vec::new())
+    }
+
+    /// Takes in a socket, of which `unread` was read already.
+    fn add(&self, socket: OwnedFd, peer: IpAddr, unread: Vec<u8>) -> io::Result<()> {
         let turn = self.accepted.fetch_add(1, Relaxed) % self.shards.len();
         let shard = u8::try_from(turn).expect("there are at most 128 shards");
         self.count.fetch_add(1, Relaxed);
         let now_ms = self.clock.coarse_ms();
-        let added = self.shards[turn]
-            .add(|index, serial| Conn::new(socket, peer, Place { shard, index, serial }, now_ms));
+        let added = self.shards[turn].add(|index, serial| {
+            Conn::new(socket, peer, Place { shard, index, serial }, unread, now_ms)
+        });
         let Some(conn) = added else {
             self.count.fetch_sub(1, Relaxed);
             return Err(io::Error::other("too many connections"));

@@ -251,6 +251,9 @@ fn work_on(gateway: &Arc<Gateway>, shard: &Shard) -> io::Result<()> {
 }
 
 fn on_event(gateway: &Arc<Gateway>, conn: &Arc<Conn>, flags: EventFlags, buffer: &mut [u8]) {
+    if gateway.front().give_one(conn) {
+        return; // what came is another process's to read
+    }
     let ended = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
     let ready = Ready {
         readable: flags.contains(EventFlags::IN),

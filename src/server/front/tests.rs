@@ -42,7 +42,7 @@ fn running() -> (Conn, UnixStream) {
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
     ours.set_nonblocking(true).expect("an open socket");
     let place = Place { shard: 0, index: 0, serial: 0 };
-    let conn = Conn::new(ours.into(), IpAddr::from([127, 0, 0, 1]), place, 1);
+    let conn = Conn::new(ours.into(), IpAddr::from([127, 0, 0, 1]), place, Vec::new(), 1);
     assert!(matches!(conn.on_event(READABLE, 1, &mut []), Next::Read(_)));
     (conn, theirs)
 }

@@ -98,7 +98,7 @@ fn work(
             // On the way down there is no waiting for a body that would come
             // in vain.
             Framing::Request(request)
-                if input.len() < request.total_bytes() && !gateway.is_stopping() =>
+                if input.len() < request.total_bytes() && !gateway.is_closing() =>
             {
                 return incomplete(input, request.total_bytes(), unread);
             }
@@ -195,7 +195,7 @@ fn compressed(gateway: &Gateway, ask: &ask::Ask<'_>, mut reply: Reply) -> Reply 
 /// Sends the answer, or holds the read. None: the caller goes on.
 fn answer(gateway: &Gateway, conn: &Conn, done: Done, rest: &[u8]) -> Option<Next> {
     let (terms, now_ms) = (&gateway.front().terms, gateway.clock().coarse_ms());
-    let close = gateway.is_stopping();
+    let close = gateway.is_closing();
     // Not before now: what ran may have written answers of others there.
     Scratch::with(|Scratch { out, body }| match done {
         Done::Reply(mut reply, grant) => {

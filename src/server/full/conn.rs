@@ -6,12 +6,10 @@
 
 use super::{
     super::{
-        Gateway,
         clock::{COARSE_MS, Clock},
         http1,
         reply::Reply,
     },
-    Site,
     pipe::Pipe,
     streams::Streams,
     websocket::Upgrade,
@@ -24,7 +22,6 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use rustix::net::sockopt::set_socket_send_buffer_size;
-use slab::Slab;
 use std::{
     io,
     mem::MaybeUninit,
@@ -32,7 +29,7 @@ use std::{
     sync::{
         Arc, OnceLock,
         atomic::{
-            AtomicU8, AtomicU64, AtomicUsize,
+            AtomicU8, AtomicU64,
             Ordering::{Relaxed, SeqCst},
         },
     },
@@ -70,9 +67,15 @@ pub(super) enum Phase {
 const STREAM_SEND_BYTES: usize = 64 << 10;
 
 /// Finish what runs, then end.
-const FINISH: u8 = 1;
+pub(super) const FINISH: u8 = 1;
 /// End now.
-const TIMED_OUT: u8 = 2;
+pub(super) const TIMED_OUT: u8 = 2;
+
+/// While the gateway hands over: how long a connection waits for one more
+/// request, so that none is on its way while it ends, and how long for the rest
+/// of a head or of a handshake, in milliseconds. New connections wait meanwhile.
+const LAST_REQUEST_MS: u64 = 250;
+const LAST_HEAD_MS: u64 = 1000;
 
 /// What is kept of what a client sends behind a request that goes on, beyond
 /// hyper's own buffer, in bytes. Behind more it is not seen that it hangs up.
@@ -92,7 +95,7 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    fn new(clock: Clock) -> Arc<Self> {
+    pub(super) fn new(clock: Clock) -> Arc<Self> {
         let conn = Self {
             clock,
             phase: AtomicU64::new(0),
@@ -158,7 +161,7 @@ impl Conn {
     }
 
     /// Whether it is over its time. Single streams of HTTP/2 that are end by this.
-    fn is_late(&self, http: &HttpConfig, now_ms: u64, is_stopping: bool) -> bool {
+    pub(super) fn is_late(&self, http: &HttpConfig, now_ms: u64, is_stopping: bool) -> bool {
         if let Some(streams) = self.streams() {
             return streams.sweep(http, now_ms, is_stopping);
         }
@@ -177,7 +180,24 @@ impl Conn {
         now_ms.saturating_sub(since_ms) >= limit_ms
     }
 
-    fn order(&self, order: u8) {
+    /// Whether it is to finish while the gateway hands over, which began at
+    /// `since_ms`. What waits for an answer ends with that.
+    pub(super) fn is_to_finish(&self, since_ms: u64, now_ms: u64) -> bool {
+        if self.streams.get().is_some() {
+            // HTTP/2 says which requests were heard, so that none is lost.
+            return true;
+        }
+        let (phase, entered_ms) = self.phase_since();
+        let passed_ms = now_ms.saturating_sub(since_ms.max(entered_ms));
+        match phase {
+            Phase::Idle => passed_ms >= LAST_REQUEST_MS,
+            Phase::Head => passed_ms >= LAST_HEAD_MS,
+            Phase::Busy | Phase::Held | Phase::Answering => false,
+            Phase::Streaming | Phase::Stalled | Phase::Ending | Phase::StalledAtEnd => true,
+        }
+    }
+
+    pub(super) fn order(&self, order: u8) {
         self.orders.fetch_or(order, SeqCst);
         self.waker.wake();
     }
@@ -195,71 +215,6 @@ impl Conn {
 pub(super) struct Orders {
     pub finish: bool,
     pub timed_out: bool,
-}
-
-/// All connections.
-pub(in super::super) struct Conns {
-    clock: Clock,
-    all: Mutex<Slab<Arc<Conn>>>,
-    /// By site: an operator gets in when clients do not, and the other way
-    /// round.
-    counts: [AtomicUsize; 2],
-}
-
-/// A place among all connections; given back when dropped.
-pub(in super::super) struct Seat {
-    gateway: Arc<Gateway>,
-    site: Site,
-    index: usize,
-    pub conn: Arc<Conn>,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let conns = &self.gateway.conns;
-        conns.all.lock().remove(self.index);
-        conns.counts[self.site as usize].fetch_sub(1, Relaxed);
-    }
-}
-
-impl Conns {
-    pub(in super::super) fn new(clock: Clock) -> Self {
-        Self { clock, all: Mutex::default(), counts: Default::default() }
-    }
-
-    pub(in super::super) fn count(&self, site: Site) -> usize {
-        self.counts[site as usize].load(Relaxed)
-    }
-
-    /// Takes a place for a new connection.
-    pub(super) fn seat(gateway: &Arc<Gateway>, site: Site) -> Seat {
-        let conns = &gateway.conns;
-        let conn = Conn::new(conns.clock);
-        let index = conns.all.lock().insert(conn.clone());
-        conns.counts[site as usize].fetch_add(1, Relaxed);
-        if gateway.is_stopping() {
-            // It may have come after the others were told.
-            conn.order(FINISH);
-        }
-        Seat { gateway: gateway.clone(), site, index, conn }
-    }
-
-    pub(in super::super) fn finish_all(&self) {
-        for (_, conn) in &*self.all.lock() {
-            conn.order(FINISH);
-        }
-    }
-
-    /// Ends the connections that are over their time; on the way down nobody
-    /// waits for those who do not read.
-    pub(in super::super) fn sweep(&self, http: &HttpConfig, is_stopping: bool) {
-        let now_ms = self.clock.coarse_ms();
-        for (_, conn) in &*self.all.lock() {
-            if conn.is_late(http, now_ms, is_stopping) {
-                conn.order(TIMED_OUT);
-            }
-        }
-    }
 }
 
 /// The last answer on a connection, as bytes.

@@ -84,6 +84,10 @@ impl Follower {
             Polled::Ready(batch) => State::Ready(batch),
             Polled::Held(mailbox) => {
                 read.held_by(mailbox);
+                if gateway.is_stopping() {
+                    // It may have come after the others were let go.
+                    gateway.release_held();
+                }
                 State::Held
             }
             Polled::Nothing | Polled::Displaced => State::Asking,
@@ -153,6 +157,10 @@ impl Follower {
             Polled::Ready(batch) => State::Ready(batch),
             Polled::Held(mailbox) => {
                 self.read.held_by(mailbox);
+                if self.gateway.is_stopping() {
+                    // As above.
+                    self.gateway.release_held();
+                }
                 State::Held
             }
             Polled::Displaced => return Err(errors::displaced()),

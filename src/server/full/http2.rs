@@ -4,7 +4,7 @@
 use super::{
     super::gateway::Gateway,
     LINGER, Site,
-    conn::Seat,
+    conns::Seat,
     heads::Heads,
     pieces::Pieces,
     pipe::Pipe,

@@ -3,6 +3,7 @@
 
 mod bayeux;
 mod conn;
+mod conns;
 mod follow;
 mod heads;
 mod held;
@@ -15,12 +16,13 @@ mod stream;
 mod streams;
 mod websocket;
 
-pub(super) use conn::Conns;
+pub(super) use conns::Conns;
 pub(super) use held::HeldReads;
 pub(super) use secure::serve_tls;
 
 use self::{
-    conn::{Conn, Phase, Seat, Socket, last_words},
+    conn::{Conn, Phase, Socket, last_words},
+    conns::Seat,
     pipe::Pipe,
     service::Place,
 };

@@ -6,7 +6,8 @@ use super::{
         tls::{H2, Tls},
     },
     Site,
-    conn::{Conns, Phase, Seat},
+    conn::Phase,
+    conns::{Conns, Seat},
     http2,
     pipe::Pipe,
 };

@@ -29,14 +29,14 @@ use tokio_rustls::rustls::{
 const NAME: &str = "gateway.example";
 
 /// A certificate for [`NAME`], made for this test, and its key.
-struct Pair {
+pub struct Pair {
     certificate: String,
     key: String,
     der: CertificateDer<'static>,
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let CertifiedKey::<KeyPair> { cert, signing_key } =
             rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
         Self {
@@ -47,14 +47,14 @@ impl Pair {
     }
 
     /// Writes both into a folder, over what is there.
-    fn write(&self, folder: &Path) {
+    pub fn write(&self, folder: &Path) {
         fs::write(folder.join("chain.pem"), &self.certificate).expect("a folder of ours");
         fs::write(folder.join("key.pem"), &self.key).expect("a folder of ours");
     }
 }
 
 /// Of the configuration.
-fn table(folder: &Path) -> String {
+pub fn table(folder: &Path) -> String {
     let path = |name: &str| folder.join(name).display().to_string();
     format!(
         "tls = {{ listen = \"127.0.0.1:0\", certificate = {:?}, key = {:?} }}\n",
@@ -107,7 +107,7 @@ impl World {
 /// A client's side of TLS over a socket.
 pub type Tls = StreamOwned<ClientConnection, TcpStream>;
 
-fn trusting(pairs: &[&Pair], offers: &[&str]) -> Arc<ClientConfig> {
+pub fn trusting(pairs: &[&Pair], offers: &[&str]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for pair in pairs {
         roots.add(pair.der.clone()).expect("a certificate");
@@ -122,7 +122,7 @@ fn trusting(pairs: &[&Pair], offers: &[&str]) -> Arc<ClientConfig> {
 }
 
 /// The handshake takes place with the first bytes, or before.
-fn connect(addr: SocketAddr, config: Arc<ClientConfig>) -> Tls {
+pub fn connect(addr: SocketAddr, config: Arc<ClientConfig>) -> Tls {
     let socket = TcpStream::connect(addr).expect("the gateway listens");
     socket.set_read_timeout(Some(PATIENCE)).expect("a positive time");
     socket.set_nodelay(true).expect("an open socket");
