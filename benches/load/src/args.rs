@@ -112,6 +112,23 @@ pub enum Scenario {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
         each: u32,
     },
+    /// Publishers that send their next message when the last one is answered:
+    /// what an answer takes and what is written for it, where the app has a
+    /// store (cometbox).
+    Publish {
+        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        publishers: u32,
+        #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(CLIENTS))]
+        mailboxes: u32,
+        /// A mailbox is read, and what was read before confirmed, each time so
+        /// many messages came, and not in between; with 0 it always has a read.
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=50))]
+        behind: u32,
+        /// Messages a second over all publishers, whether the last ones were
+        /// answered or not: answers count from when a message was due.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        rate: Option<u32>,
+    },
     /// Many groups of ten, a message to one at a time, 64 in flight: groups and
     /// memberships grow, a message's audience does not.
     Groups {
@@ -201,6 +218,7 @@ impl Args {
             Scenario::Direct { idle: 1.., .. } if nchan => {
                 bail!("--idle: nchan has no channels without readers and messages")
             }
+            Scenario::Publish { .. } if nchan => bail!("publish is about what Cometbox keeps"),
             Scenario::Events { .. } if nchan => bail!("nchan takes one message a request"),
             Scenario::Groups { groups, mailboxes } => {
                 let members = MEMBERS.min(mailboxes);
@@ -244,6 +262,8 @@ mod tests {
             ("--server-pid 1 chat --against open", false),
             ("--dialect nchan events", false),
             ("--dialect nchan direct --idle 1", false),
+            ("--dialect nchan publish", false),
+            ("publish --rate 7", true),
             ("groups 100", true),
             ("groups 10000", true),
             ("groups 1 --mailboxes 10", true),
@@ -257,6 +277,7 @@ mod tests {
             ("--dialect bayeux direct --idle 1", false),
             ("--server-pid 1 --dialect bayeux direct --against open", false),
             ("--dialect bayeux events", false),
+            ("--dialect bayeux publish", false),
             ("--dialect bayeux waiting", false),
             ("--dialect bayeux chat", false),
         ] {

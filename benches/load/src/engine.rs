@@ -6,11 +6,13 @@
 //! last; with one, when it is time, and what is due while the lane waits for
 //! an answer waits in its queue (its latency counts from when it was due).
 
+mod accounts;
+
 use crate::{
     check::Faults,
     dialect::{Dialect, Outcome},
     http::{Answer, Parsed, parse},
-    marker::{self, Marker},
+    marker::Marker,
     net::{Conn, Event, Poller, RECEIVE_BYTES, Received},
     parts::{Counted, Lane, Pace, Reader, Target},
     process::now_ns,
@@ -42,8 +44,12 @@ pub struct Engine {
     pub first_error: Option<String>,
     /// Mailboxes are being closed: that a reader is told so is no error.
     pub leaving: bool,
-    /// Readers poll in [`Engine::round`] alone.
+    /// Readers poll in [`Engine::round`] alone, or as `behind` says.
     pub resting: bool,
+    /// Readers that rest poll when so many messages wait for them; 0: they do not.
+    pub behind: u32,
+    /// A lane goes on when it has its answer, whoever has got what it sent.
+    pub ahead: bool,
     progress_ns: u64,
     buffer: Box<[u8]>,
     request: Vec<u8>,
@@ -66,6 +72,8 @@ impl Engine {
             first_error: None,
             leaving: false,
             resting: false,
+            behind: 0,
+            ahead: false,
             progress_ns: now_ns(),
             buffer: vec![0; RECEIVE_BYTES].into(),
             request: Vec::new(),
@@ -161,6 +169,13 @@ impl Engine {
             lane.allowed = 0;
             lane.queue.clear();
         }
+        // Who rests gets what is left.
+        self.behind = 0;
+        for reader in 0..self.readers.len() {
+            if !self.readers[reader].polling && !self.has_all(reader) {
+                self.poll(reader)?;
+            }
+        }
         self.finish()
     }
 
@@ -179,20 +194,6 @@ impl Engine {
     fn stalled(&self, now: u64) -> bool {
         now.saturating_sub(self.progress_ns) > STALLED.as_nanos() as u64
             && self.lanes.iter().any(|lane| lane.busy || lane.outstanding > 0)
-    }
-
-    /// Enters what never came into the accounts, and returns all of them.
-    pub fn faults(&self) -> Faults {
-        let mut faults = self.faults;
-        for reader in &self.readers {
-            let targets = &self.targets[reader.first_target..];
-            for (index, (stream, target)) in reader.streams.iter().zip(targets).enumerate() {
-                if reader.own != Some(index) {
-                    faults.lost += stream.lost(target.sent);
-                }
-            }
-        }
-        faults
     }
 
     pub fn lanes(&self) -> usize {
@@ -260,11 +261,11 @@ impl Engine {
         if it.busy {
             return Ok(());
         }
-        let now = now_ns();
+        let (now, may_go_on) = (now_ns(), self.ahead || it.outstanding == 0);
         let (target, due) = if let Some(next) = it.queue.pop_front() {
             self.counted.lateness.add(now.saturating_sub(next.1));
             next
-        } else if it.allowed > 0 && it.outstanding == 0 && !it.targets.is_empty() {
+        } else if it.allowed > 0 && may_go_on && !it.targets.is_empty() {
             it.allowed -= 1;
             let target = it.targets[it.next];
             it.next = (it.next + 1) % it.targets.len();
@@ -277,7 +278,11 @@ impl Engine {
         let Target { to, stream, sent: seq, .. } = *target;
         Marker { run: self.run, to, stream, seq, sent_ns: due }.write(target.parcel.marker());
         it.busy = true;
+        it.asked_ns = due;
         it.outstanding += target.audience;
+        // Not all of them in the same round.
+        let is_behind = self.behind > 0 && (seq + to).is_multiple_of(self.behind);
+        it.wakes = is_behind.then_some(to as usize);
         self.counted.published += 1;
         if let Err(error) = it.conn.send(&target.parcel.request) {
             bail!("a publisher's connection broke: {error}");
@@ -292,6 +297,7 @@ impl Engine {
         for part in [&it.poll.before[..], &it.position, &it.poll.after] {
             request.extend_from_slice(part);
         }
+        it.polling = true;
         if it.conn.send(request).is_err() {
             self.reconnect(reader)?;
         }
@@ -395,13 +401,21 @@ impl Engine {
         if !self.dialect.taken(answer) {
             self.error("a publish", answer);
         }
-        self.lanes[lane].busy = false;
+        let it = &mut self.lanes[lane];
+        it.busy = false;
         self.progress_ns = now_ns();
+        self.counted.answers.add(self.progress_ns.saturating_sub(it.asked_ns));
+        if let Some(reader) = it.wakes.take()
+            && !self.readers[reader].polling
+        {
+            self.poll(reader)?;
+        }
         self.step(lane)
     }
 
     fn reader_answer(&mut self, reader: usize, answer: &Answer<'_>) -> Result<()> {
         let it = &mut self.readers[reader];
+        it.polling = false;
         match self.dialect.read(answer, &mut it.position) {
             // Which ones is found by their numbers; this is the server's word.
             Outcome::Messages { lost: 1.. } => {
@@ -421,7 +435,7 @@ impl Engine {
             }
         }
         let arrived = self.account(reader, &answer.body);
-        if !self.resting || !self.has_all(reader) {
+        if !self.resting || (self.behind == 0 && !self.has_all(reader)) {
             self.poll(reader)?;
         }
         if arrived == 0 {
@@ -430,51 +444,6 @@ impl Engine {
         let lane = self.readers[reader].lane;
         self.lanes[lane].outstanding = self.lanes[lane].outstanding.saturating_sub(arrived);
         self.step(lane)
-    }
-
-    fn has_all(&self, reader: usize) -> bool {
-        let it = &self.readers[reader];
-        let targets = &self.targets[it.first_target..];
-        it.streams.iter().zip(targets).all(|(stream, target)| stream.has_all(target.sent))
-    }
-
-    /// Enters an answer's messages into the accounts; how many are deliveries.
-    fn account(&mut self, reader: usize, body: &[u8]) -> u64 {
-        let now = now_ns();
-        let it = &mut self.readers[reader];
-        let mut arrived = 0;
-        for marker in marker::all(body) {
-            let mine = marker.filter(|marker| marker.run == self.run && marker.to == it.address);
-            let stream = mine.map(|marker| (marker, usize::from(marker.stream)));
-            let Some((marker, index)) =
-                stream.filter(|(_, index)| *index < it.streams.len() && it.own != Some(*index))
-            else {
-                self.faults.stray += 1;
-                continue;
-            };
-            let sent = self.targets[it.first_target + index].sent;
-            if it.streams[index].arrived(marker.seq, sent, &mut self.faults) {
-                arrived += 1;
-                self.counted.latency.add(now.saturating_sub(marker.sent_ns));
-            }
-        }
-        self.counted.deliveries += arrived;
-        if arrived > 0 {
-            self.progress_ns = now;
-        }
-        arrived
-    }
-
-    fn error(&mut self, what: &str, answer: &Answer<'_>) {
-        self.faults.errors += 1;
-        self.note(what, answer);
-    }
-
-    /// Keeps the first answer that is worth showing.
-    fn note(&mut self, what: &str, answer: &Answer<'_>) {
-        if self.first_error.is_none() {
-            self.first_error = Some(format!("{what}: {}: {}", answer.status, answer.text()));
-        }
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Reader {
     /// The stream that it does not hear: its own.
     pub own: Option<usize>,
     pub lane: usize,
+    /// Its poll has no answer yet.
+    pub polling: bool,
     /// Its mailbox is closed.
     pub gone: bool,
 }
@@ -43,6 +45,10 @@ pub struct Lane {
     pub next: usize,
     /// Its request has no answer yet.
     pub busy: bool,
+    /// When that was sent, or with a pace was due.
+    pub asked_ns: u64,
+    /// The reader that polls once it is answered.
+    pub wakes: Option<usize>,
     /// Deliveries that are due for what it sent.
     pub outstanding: u64,
     /// How many it may send without a pace.
@@ -58,6 +64,8 @@ impl Lane {
             targets: Vec::new(),
             next: 0,
             busy: false,
+            asked_ns: 0,
+            wakes: None,
             outstanding: 0,
             allowed: 0,
             queue: VecDeque::new(),
@@ -77,13 +85,15 @@ pub struct Counted {
     pub deliveries: u64,
     pub published: u64,
     pub latency: Histogram,
+    /// From a lane's request to its answer.
+    pub answers: Histogram,
     /// With a pace: how much later than due a publish went out.
     pub lateness: Histogram,
 }
 
 impl Counted {
     pub fn new() -> Self {
-        let (latency, lateness) = (Histogram::new(), Histogram::new());
-        Self { deliveries: 0, published: 0, latency, lateness }
+        let [latency, answers, lateness] = std::array::from_fn(|_| Histogram::new());
+        Self { deliveries: 0, published: 0, latency, answers, lateness }
     }
 }

@@ -1,4 +1,5 @@
-//! What the server costs: CPU time and memory of its process tree, from /proc.
+//! What the server costs: CPU time, memory and written bytes of its process
+//! tree, from /proc.
 
 use anyhow::{Context, Result, anyhow};
 use rustix::time::{ClockId, clock_gettime};
@@ -74,6 +75,17 @@ impl Tree {
         Ok(kib * 1024)
     }
 
+    /// Bytes that it has caused to be written to disk so far: a page that is
+    /// written to again before it went there counts once. None if the system
+    /// does not tell.
+    pub fn written_bytes(&self) -> Option<u64> {
+        let of = |pid: &u32| -> Option<u64> {
+            let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+            io.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
+        };
+        self.members().ok()?.iter().map(of).sum()
+    }
+
     fn members(&self) -> Result<Vec<u32>> {
         let mut all = Vec::new();
         for entry in fs::read_dir("/proc").context("/proc")? {
@@ -141,6 +153,7 @@ mod tests {
         assert!(tree.pss_bytes().expect("a size") > 100_000);
         let cpu = tree.cpu().expect("a time");
         assert_eq!(cpu.since(&cpu), 0.0);
+        assert!(tree.written_bytes().is_some());
         child.kill().expect("it runs");
         child.wait().expect("it ends");
     }

@@ -35,6 +35,8 @@ pub struct Load {
     /// What backends published and clients sent.
     pub events: u64,
     pub server_cpu_us_per_event: Option<f64>,
+    /// To disk, in bytes.
+    pub server_written_per_event: Option<f64>,
     pub deliveries: u64,
     pub deliveries_per_second: f64,
     pub server_cpu_us_per_delivery: Option<f64>,
@@ -43,6 +45,8 @@ pub struct Load {
     pub generator_cpu_us_per_delivery: f64,
     pub generator_cpu_share: f64,
     pub latency_us: Percentiles,
+    /// From a publish to its answer.
+    pub answer_us: Percentiles,
     /// With a rate: how late the generator itself was.
     pub lateness_us: Option<Percentiles>,
 }
@@ -74,18 +78,25 @@ pub struct Moment {
     ns: u64,
     server: Option<Cpu>,
     own: f64,
+    written: Option<u64>,
 }
 
 impl Moment {
     pub fn now(server: Option<Tree>) -> Result<Self> {
+        let written = server.and_then(|tree| tree.written_bytes());
         let server = server.map(|tree| tree.cpu()).transpose()?;
-        Ok(Self { ns: now_ns(), server, own: own_cpu_seconds() })
+        Ok(Self { ns: now_ns(), server, own: own_cpu_seconds(), written })
     }
 
     /// What passed since: seconds, the server's CPU seconds and our own.
     pub fn since(&self, earlier: &Self) -> (f64, Option<f64>, f64) {
         let server = self.server.zip(earlier.server).map(|(now, then)| now.since(&then));
         ((self.ns - earlier.ns) as f64 / 1e9, server, self.own - earlier.own)
+    }
+
+    /// Bytes that the server caused to be written to disk since.
+    pub fn written_since(&self, earlier: &Self) -> Option<u64> {
+        self.written.zip(earlier.written).map(|(now, then)| now.saturating_sub(then))
     }
 }
 
@@ -97,6 +108,7 @@ impl Display for Report {
             Some(Load { deliveries: 0, server_cpu_us_per_event: Some(cpu), events, .. }) => {
                 write!(f, " {cpu:.2} µs of the server's CPU per event, {events} events")?;
             }
+            Some(load) if self.scenario == "publish" => load.publishes(f)?,
             Some(load) => load.fmt(f)?,
             None => {}
         }
@@ -129,6 +141,31 @@ impl Display for Report {
     }
 }
 
+impl Load {
+    fn publishes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(cpu) = self.server_cpu_us_per_event {
+            write!(f, " {cpu:.2} µs of the server's CPU per publish,")?;
+        }
+        if let Some(bytes) = self.server_written_per_event {
+            write!(f, " {bytes:.0} bytes written,")?;
+        }
+        let (rate, answer) = (self.events as f64 / self.seconds, &self.answer_us);
+        write!(
+            f,
+            " {rate:.0} publishes/s, answered in p50 {:.0} p99 {:.0} max {:.0} µs",
+            answer.p50, answer.p99, answer.max,
+        )?;
+        self.warn(f)
+    }
+
+    fn warn(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.generator_cpu_share > BUSY {
+            write!(f, "\nwarning: the generator was the limit: the rate says nothing")?;
+        }
+        Ok(())
+    }
+}
+
 impl Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let latency = &self.latency_us;
@@ -146,9 +183,6 @@ impl Display for Load {
             self.generator_cpu_us_per_delivery,
             self.generator_cpu_share,
         )?;
-        if self.generator_cpu_share > BUSY {
-            write!(f, "\nwarning: the generator was the limit: the rate says nothing")?;
-        }
-        Ok(())
+        self.warn(f)
     }
 }

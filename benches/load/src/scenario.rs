@@ -74,6 +74,9 @@ pub fn run(args: &Args) -> Result<Report> {
             setup.direct(mailboxes, window.min(mailboxes), rate, idle)
         }
         Scenario::Waiting { members, each } => setup.waiting(members, each),
+        Scenario::Publish { publishers, mailboxes, behind, rate } => {
+            setup.publish(publishers.min(mailboxes), mailboxes, behind, rate)
+        }
         Scenario::Groups { groups, mailboxes } => setup.groups(groups, mailboxes),
         Scenario::Events { batch } => setup.events(batch),
         Scenario::Chat { rooms, members } => setup.chat(rooms, members),
@@ -119,6 +122,7 @@ impl Setup<'_> {
             streams: Vec::new(),
             own: None,
             lane: self.engine.lanes(),
+            polling: false,
             gone: false,
         })
     }
@@ -154,6 +158,7 @@ impl Setup<'_> {
             streams,
             own,
             lane,
+            polling: false,
             gone: false,
         });
         Ok(who)
@@ -363,6 +368,22 @@ impl Setup<'_> {
         self.mailboxes(mailboxes, others.clone())?;
         self.start()?;
         self.compare("direct", [lanes, others])
+    }
+
+    fn publish(
+        mut self,
+        publishers: u32,
+        mailboxes: u32,
+        behind: u32,
+        rate: Option<u32>,
+    ) -> Result<Report> {
+        self.engine.ahead = true;
+        self.engine.resting = behind > 0;
+        self.engine.behind = behind;
+        let lanes = self.lanes(publishers)?;
+        self.mailboxes(mailboxes, lanes)?;
+        self.start()?;
+        self.measure("publish", rate)
     }
 
     fn chat(mut self, rooms: u32, members: u32) -> Result<Report> {

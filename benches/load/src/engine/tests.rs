@@ -84,6 +84,7 @@ fn engine(dialect: Dialect, address: SocketAddrV4, audience: u64, resting: bool)
         streams: vec![Stream::default()],
         own: None,
         lane: 0,
+        polling: false,
         gone: false,
     };
     engine.add_reader(reader).expect("a reader");
@@ -116,6 +117,28 @@ fn a_round_piles_up_messages_and_ends_when_a_poll_has_got_them() {
     assert!(engine.round(PUBLISHED as u32).expect("answered"), "everything came");
     assert_eq!(engine.faults(), Faults::default());
     assert!(!polled.recv().expect("the server ends"), "who has everything polls no more");
+}
+
+#[test]
+fn a_lane_that_goes_ahead_leaves_its_reader_behind() {
+    for (case, behind, polls) in [("enough came", 4, true), ("too little came", 50, false)] {
+        let (polled, poll) = mpsc::channel();
+        let server = server(TAKEN, move |reader, payloads| {
+            polled.send(()).expect("somebody waits");
+            answer(reader, &payloads.iter().collect::<Vec<_>>());
+        });
+        let mut engine = engine(Dialect::Nchan, server, 1, true);
+        (engine.ahead, engine.behind) = (true, behind);
+        engine.allow(0..1, PUBLISHED as u64).expect("sent");
+        engine.wait_while(|lane| lane.busy || lane.allowed > 0).expect("answered");
+        assert_eq!(engine.counted.published, PUBLISHED as u64, "{case}");
+        assert!(engine.counted.answers.percentiles().max > 0.0, "{case}");
+        assert_eq!(engine.readers[0].polling, polls, "{case}");
+        engine.drain().expect("answered");
+        poll.try_recv().expect("a poll");
+        assert_eq!(engine.faults(), Faults::default(), "{case}: what is left is read at the end");
+        assert!(!engine.readers[0].polling, "{case}: who has everything polls no more");
+    }
 }
 
 #[test]

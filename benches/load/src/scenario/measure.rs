@@ -25,7 +25,8 @@ impl Setup<'_> {
         self.engine.clear();
         let start = Moment::now(self.tree)?;
         self.run_for(self.args.seconds)?;
-        let (seconds, server, own) = Moment::now(self.tree)?.since(&start);
+        let end = Moment::now(self.tree)?;
+        let (seconds, server, own) = end.since(&start);
         let counted = &self.engine.counted;
         let (deliveries, events) = (counted.deliveries, counted.published * u64::from(self.batch));
         let each = |cpu: f64| cpu * 1e6 / deliveries.max(1) as f64;
@@ -33,6 +34,9 @@ impl Setup<'_> {
             seconds,
             events,
             server_cpu_us_per_event: server.map(|cpu| cpu * 1e6 / events.max(1) as f64),
+            server_written_per_event: end
+                .written_since(&start)
+                .map(|bytes| bytes as f64 / events.max(1) as f64),
             deliveries,
             deliveries_per_second: deliveries as f64 / seconds,
             server_cpu_us_per_delivery: server.map(each),
@@ -40,6 +44,7 @@ impl Setup<'_> {
             generator_cpu_us_per_delivery: each(own),
             generator_cpu_share: own / seconds,
             latency_us: counted.latency.percentiles(),
+            answer_us: counted.answers.percentiles(),
             lateness_us: rate.map(|_| counted.lateness.percentiles()),
         };
         self.engine.drain()?;
@@ -59,7 +64,7 @@ impl Setup<'_> {
     pub fn report(&self, scenario: &'static str, load: Option<Load>) -> Report {
         let faults = self.engine.faults();
         let idle = load.as_ref().is_some_and(|load| match self.args.scenario {
-            Scenario::Events { .. } => load.events == 0,
+            Scenario::Events { .. } | Scenario::Publish { .. } => load.events == 0,
             _ => load.deliveries == 0,
         });
         Report {
