@@ -208,8 +208,11 @@ impl Database {
         // A quarter stays: a file that breathes would grow again at once.
         let all: u32 = self.connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
         if free > all / 4 && free > MAX_PAGES_FREED {
-            self.connection
-                .execute_batch(&format!("PRAGMA incremental_vacuum({MAX_PAGES_FREED})"))?;
+            let sql = format!("PRAGMA incremental_vacuum({MAX_PAGES_FREED})");
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let mut rows = statement.query(())?;
+            // Each step gives back a page.
+            while rows.next()?.is_some() {}
         }
         Ok(())
     }

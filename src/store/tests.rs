@@ -171,6 +171,28 @@ fn times_are_those_of_the_calendar() {
     assert_eq!(before.mono(CALENDAR.unix(20_000)), 0, "long ago");
 }
 
+#[test]
+fn what_went_is_given_back_to_the_file_system() {
+    const MESSAGES: u64 = 2_000;
+    let size = |folder: &Folder| fs::metadata(folder.file()).expect("it is there").len();
+    for (calls, least, most) in [(0, MESSAGES << 12, u64::MAX), (20, 0, (MESSAGES << 12) / 4)] {
+        let folder = Folder::new();
+        let mut database = Database::open(&folder.file(), CALENDAR).expect("it opens");
+        let mut batch = Batch::default();
+        for id in 1..=MESSAGES {
+            batch.add(sent(id, Kind::Text, &[b'x'; 4096], &[(1, id)]));
+        }
+        database.write(&batch, false, 1_000).expect("it can be written");
+        let mut batch = Batch::default();
+        (1..=MESSAGES).for_each(|message| batch.add(Change::Done { message }));
+        database.write(&batch, false, 1_000).expect("it can be written");
+        (0..calls).for_each(|_| database.give_back().expect("it can be written"));
+        database.end(2_000).expect("it can be written");
+        let size = size(&folder);
+        assert!((least..=most).contains(&size), "{size} bytes after {calls} calls");
+    }
+}
+
 #[tokio::test]
 async fn who_waits_is_told_when_it_is_kept_or_why_not() {
     let folder = Folder::new();
