@@ -169,8 +169,9 @@ impl Engine {
             lane.allowed = 0;
             lane.queue.clear();
         }
-        // Who rests gets what is left.
+        // Who rests gets what is left; however slow it was, it has its time anew.
         self.behind = 0;
+        self.progress_ns = now_ns();
         for reader in 0..self.readers.len() {
             if !self.readers[reader].polling && !self.has_all(reader) {
                 self.poll(reader)?;
