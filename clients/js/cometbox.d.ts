@@ -26,8 +26,8 @@ export interface Options {
     /** Called for each message, once and in order. If it returns a promise, the next message waits. */
     onMessage?(data: any, seq: number): any;
     /**
-     * So many messages were dropped before the next one: the mailbox was full, or this tab was away for
-     * longer than the others keep messages for it.
+     * So many messages were dropped before the next one: the mailbox was full, or this tab was away or busy
+     * for longer than the others keep messages for it.
      */
     onLost?(count: number): any;
     /** The mailbox is open. Called again if it expired and another was opened in its place. */

@@ -3,8 +3,8 @@
 import { close, isFailure, request, urlOf } from './http.js'
 import { Hub } from './hub.js'
 import { canShare, digest, lead, PREFIX, share } from './share.js'
-import { line, WIRE_VERSION } from './wire.js'
-import type { Box, Join, Line, Message, Settings, ToHub, ToTab, TransportName } from './wire.js'
+import { line, locks, WIRE_VERSION } from './wire.js'
+import type { Box, Line, Message, Settings, ToHub, ToTab } from './wire.js'
 
 /** `closed` is final; every other state becomes `online` again by itself. */
 export type State = 'opening' | 'online' | 'offline' | 'closed'
@@ -36,8 +36,8 @@ export interface Options {
   /** Called for each message, once and in order. If it returns a promise, the next message waits. */
   onMessage?(data: any, seq: number): any
   /**
-   * So many messages were dropped before the next one: the mailbox was full, or this tab was away for
-   * longer than the others keep messages for it.
+   * So many messages were dropped before the next one: the mailbox was full, or this tab was away or busy
+   * for longer than the others keep messages for it.
    */
   onLost?(count: number): any
   /** The mailbox is open. Called again if it expired and another was opened in its place. */
@@ -96,15 +96,6 @@ export class CometboxError extends Error {
 const forPage = (error: unknown) =>
   isFailure(error) ? new CometboxError(error) : (error as CometboxError)
 
-const DEFAULTS = {
-  transports: ['websocket', 'sse', 'long-poll'] as TransportName[],
-  wait: 25,
-  timeout: 10_000,
-  retryMin: 500,
-  retryMax: 15_000,
-  reclaim: 120_000,
-}
-
 /** Opens a mailbox, reads it, and keeps at it until it is closed. */
 export const connect = (options: Options): Connection => new Connection(options)
 
@@ -131,7 +122,8 @@ export class Connection {
   #joined = false
   #left = true
   #leaves!: () => void
-  #answered!: () => void
+  /** Runs out when the hub is silent; only where no lock tells that it is gone. */
+  #silence?: ReturnType<typeof setTimeout>
   /** Tabs that share the mailbox. */
   #tabs = 1
   /** The mailbox whose messages arrive, the last that arrived, the last that all tabs confirmed. */
@@ -146,13 +138,14 @@ export class Connection {
   constructor(options: Options) {
     // Elsewhere than in a page there is no origin to be relative to.
     if (!options.baseUrl && !globalThis.location) throw new TypeError('baseUrl is needed outside of a page')
-    const { app, open, user, baseUrl = '', tabs = typeof open != 'function' } = options
-    const { headers, transports, wait, timeout, retryMin, retryMax, reclaim } = { ...DEFAULTS, ...options }
+    const { app, open, headers, user, baseUrl = '', tabs = typeof open != 'function' } = options
     const url = `${baseUrl}/${encodeURIComponent(app)}/mailboxes`
+    const { storageKey = PREFIX + url, transports = ['websocket', 'sse', 'long-poll'] } = options
+    const { wait = 25, timeout = 10_000, retryMin = 500, retryMax = 15_000, reclaim = 120_000 } = options
     this.#options = options
     this.#settings = { url, headers, transports, wait, timeout, retryMin, retryMax, reclaim }
-    this.#storageKey = options.storageKey ?? PREFIX + url
-    this.#identity = digest(JSON.stringify([WIRE_VERSION, url, this.#storageKey, user, open, headers]))
+    this.#storageKey = storageKey
+    this.#identity = digest(JSON.stringify([WIRE_VERSION, url, storageKey, user, open, headers]))
     if (tabs && canShare()) this.#name = PREFIX + this.#identity
     this.#promise()
     this.#restore()
@@ -177,10 +170,9 @@ export class Connection {
   async send(data: any): Promise<any> {
     do await this.opened
     while (!this.#box)
-    const { mailbox, key } = this.#box
     const { url, timeout } = this.#settings
     try {
-      return (await request('POST', urlOf(url, mailbox), { key, data, timeout })).reply
+      return (await request('POST', urlOf(url, this.#box), { key: this.#box.key, data, timeout })).reply
     } catch (error) {
       throw forPage(error)
     }
@@ -194,7 +186,7 @@ export class Connection {
     this.#say({ leave: isLast ? 'deleted' : 'closed' })
     this.#end()
     // From here, for a worker may not outlive its last tab.
-    if (isLast) await close(urlOf(this.#settings.url, box.mailbox), box.key)
+    if (isLast) await close(this.#settings.url, box)
   }
 
   // ---- coming and going
@@ -202,15 +194,13 @@ export class Connection {
   #enter() {
     this.#left = false
     const left = new Promise<void>((resolve) => (this.#leaves = resolve))
-    const answered = new Promise<void>((resolve) => (this.#answered = resolve))
     const name = this.#name
     if (name) {
       this.#listen(new BroadcastChannel(name))
-      void share(name, this.#id, () => this.#join(), answered, left).then((isShared) => {
-        if (isShared || this.#left) return
+      void share(name, this.#id, () => this.#join(), left).then(() => {
+        if (locks || this.#joined || this.#left) return
         this.#name = undefined
-        this.#line.close()
-        this.#enter()
+        this.#again()
       })
     } else {
       const [here, there] = line()
@@ -224,8 +214,14 @@ export class Connection {
   #leave() {
     this.#left = true
     this.#joined = false
+    clearTimeout(this.#silence)
     this.#leaves()
     this.#line.close()
+  }
+
+  #again() {
+    this.#leave()
+    this.#enter()
   }
 
   #listen(line: Line) {
@@ -237,11 +233,13 @@ export class Connection {
     if (!this.#left) this.#line.postMessage({ from: this.#id, ...what })
   }
 
-  #join() {
+  /** Says that it wants in, and gives what it said. */
+  #join(): ToHub {
     const box = this.#box && { ...this.#box, cursor: this.#confirmed }
-    const done = this.#box?.cursor ?? 0
+    const join = { settings: this.#settings, box, got: this.#got, done: this.#box?.cursor ?? 0 }
     this.#joined = false
-    this.#say({ join: { settings: this.#settings, box, got: this.#got, done } satisfies Join })
+    this.#say({ join })
+    return { from: this.#id, join }
   }
 
   // The network or the whole machine was away, or this tab.
@@ -251,32 +249,35 @@ export class Connection {
     const isBack = type == 'resume' || type == 'pageshow'
     this.#isAway = isAway || (this.#isAway && !isBack)
     if (this.#box) this.#store(this.#box)
-    if (isAway && this.#name) {
+    if (!isAway) {
+      if (!this.#left) this.#say({ hurry: type })
+      else if (isBack) this.#enter()
+    } else if (this.#name) {
       // Others go on. Whoever is the hub's home hands it over.
       this.#say({ leave: 'away' })
       this.#leave()
-    } else if (isAway) {
-      return
-    } else if (this.#left) {
-      if (isBack) this.#enter()
-    } else {
-      this.#say({ hurry: type == 'online' ? 'network' : type == 'visibilitychange' ? 'maybe' : 'surely' })
     }
   }
 
   // ---- what the hub says
 
   #hear(news: ToTab) {
-    const { hello, joined, box, messages = [], lost = 0, upTo = 0, tabs, confirmed, ask, state } = news
-    if (hello) return this.#join()
-    if (joined) {
-      this.#joined = true
-      this.#answered()
+    const { hello, joined, out, box, messages = [], lost = 0, upTo = 0, tabs, confirmed, ask, state } = news
+    if (this.#name && !locks) {
+      clearTimeout(this.#silence)
+      this.#silence = setTimeout(() => this.#again(), MAX_SILENCE_MS)
     }
-    if (!this.#joined) return
+    if (hello) return void this.#join()
+    if (joined) this.#joined = true
     if (state == 'closed') this.#leave() // what came before is still handled
+    else if (!this.#joined) return
     this.#tabs = tabs ?? this.#tabs
     if (ask) return void this.#ask()
+    if (out) {
+      // What comes meanwhile is not queued here, but asked for then.
+      this.#joined = false
+      return void this.#tail.then(() => this.#join())
+    }
     if (box && box.key != this.#key) {
       this.#key = box.key
       this.#got = this.#confirmed = box.cursor
@@ -406,6 +407,8 @@ export class Connection {
 const EVENTS = ['online', 'offline', 'freeze', 'resume', 'pagehide', 'pageshow', 'visibilitychange']
 /** With slow callbacks the hub is told that often that this tab gets on, in milliseconds. */
 const TELL_MS = 1000
+/** A hub gives a sign of life every 5 s where it is listened for. */
+const MAX_SILENCE_MS = 12_000
 
 // This is the SharedWorker that a tab has started; its name is that of the tabs' mailbox.
 const { name } = globalThis as { name?: string }

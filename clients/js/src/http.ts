@@ -1,6 +1,6 @@
 // One request to the gateway.
 
-import type { Failure } from './wire.js'
+import type { Box, Failure } from './wire.js'
 
 export interface How {
   key?: string
@@ -12,12 +12,11 @@ export interface How {
   signal?: AbortSignal
 }
 
-/** Nothing came, or nothing that can be understood. */
-export const noAnswer = (why: unknown): Failure => ({ code: 'network', status: 0, message: `no answer: ${why}` })
-
 export const isFailure = (error: unknown): error is Failure => typeof (error as Failure | null)?.status == 'number'
 
-export const asFailure = (error: unknown) => (isFailure(error) ? error : noAnswer(error))
+/** What is none: nothing came, or nothing that can be understood. */
+export const asFailure = (error: unknown): Failure =>
+  isFailure(error) ? error : { code: 'network', status: 0, message: `no answer: ${error}` }
 
 /** More than a timer can wait for is no wait at all. */
 const MAX_RETRY_AFTER_S = 86_400
@@ -55,9 +54,10 @@ export async function request(method: string, url: string, how: How): Promise<an
 }
 
 /** Where a mailbox is read, sent to and closed; `url` is that of its app's mailboxes. */
-export const urlOf = (url: string, mailbox: string) => `${url}/${encodeURIComponent(mailbox)}`
+export const urlOf = (url: string, { mailbox }: Box) => `${url}/${encodeURIComponent(mailbox)}`
 
 const CLOSE_TIMEOUT_MS = 10_000
 
 /** Closes a mailbox. It expires by itself where this does not get through. */
-export const close = (url: string, key: string) => request('DELETE', url, { key, timeout: CLOSE_TIMEOUT_MS }).catch(() => {})
+export const close = (url: string, box: Box) =>
+  request('DELETE', urlOf(url, box), { key: box.key, timeout: CLOSE_TIMEOUT_MS }).catch(() => {})

@@ -31,14 +31,16 @@ export class Hub implements Host {
   /** Everything after this seq is among them. */
   #keptFrom = 0
   #asked?: { tab?: string; answer(open: Opening): void }
-  #waiting?: { except: number; resolve(): void }
   #ticked = Date.now()
   #timer
 
-  constructor(line: Line, name?: string) {
+  /** `first` is what the tab says in which it lives. */
+  constructor(line: Line, name?: string, first?: ToHub) {
     this.#line = line
     this.#name = name
     line.onmessage = ({ data }) => data.from && this.#hear(data)
+    // Before all others: it has been here for longer, while a newcomer would open another mailbox.
+    if (first) this.#hear(first)
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
     line.postMessage({ hello: true } satisfies ToTab)
   }
@@ -56,7 +58,7 @@ export class Hub implements Host {
     const tab = this.#tabs.get(from)
     if (join) this.#join(from, join)
     else if (leave) this.#leave(from, leave)
-    else if (!tab) this.#tell({ to: from, hello: true })
+    else if (!tab) this.#tell({ to: from, out: true })
     if (!tab) return
     if (done && key == this.#reader?.box?.key) {
       tab.done = Math.max(tab.done, done)
@@ -67,8 +69,9 @@ export class Hub implements Host {
       this.#asked.answer(open)
       this.#asked = undefined
     }
-    if (hurry == 'maybe') this.#tick()
-    else if (hurry) this.#reader?.hurry(hurry == 'network')
+    // Being seen says nothing of the network, unless the clock has jumped meanwhile.
+    if (hurry == 'visibilitychange') this.#tick()
+    else if (hurry) this.#reader?.hurry(hurry == 'online')
   }
 
   #join(from: string, { settings, box, got, done }: Join) {
@@ -128,8 +131,14 @@ export class Hub implements Host {
     else this.#reader?.reconsider()
     for (const [id, tab] of this.#tabs) {
       if (slept) tab.since = now
-      else if (tab.done < this.#got && this.#tabs.size > 1 && now - tab.since > MAX_BEHIND_MS) this.#leave(id, 'away')
+      else if (tab.done < this.#got && this.#tabs.size > 1 && now - tab.since > MAX_BEHIND_MS) {
+        // Told first: it must not hear how many remain, and close the mailbox as the last one.
+        this.#tell({ to: id, out: true })
+        this.#leave(id, 'away')
+      }
     }
+    // Without locks only silence tells that a hub is gone.
+    if (!locks) this.#tell({})
   }
 
   #tell(news: ToTab) {
@@ -141,8 +150,7 @@ export class Hub implements Host {
     this.#reader?.stop(closed)
     for (const { watched } of this.#tabs.values()) watched.abort()
     this.#tabs.clear()
-    this.#waiting?.resolve()
-    this.#reader = this.#asked = this.#waiting = undefined
+    this.#reader = this.#asked = undefined
     this.#kept = []
   }
 
@@ -181,7 +189,7 @@ export class Hub implements Host {
     if (state == 'closed') this.#reset()
   }
 
-  batch({ cursor, lost, messages }: Batch, before: number) {
+  batch({ cursor, lost, messages }: Batch) {
     if (this.#name) {
       if (lost) {
         this.#kept = []
@@ -191,7 +199,7 @@ export class Hub implements Host {
       const gone = this.#kept.splice(0, Math.max(this.#kept.length - MAX_KEPT_MESSAGES, 0))
       this.#keptFrom = gone.at(-1)?.seq ?? this.#keptFrom
     }
-    for (const tab of this.#tabs.values()) if (tab.done >= before) tab.since = Date.now()
+    for (const tab of this.#tabs.values()) if (tab.done >= this.#got) tab.since = Date.now()
     this.#tell({ lost, messages, upTo: cursor })
   }
 
@@ -199,19 +207,7 @@ export class Hub implements Host {
     this.#tell({ confirmed: cursor })
   }
 
-  done(except: number) {
-    return new Promise<void>((resolve) => {
-      this.#waiting = { except, resolve }
-      this.#settle()
-    })
-  }
-
   #settle() {
-    const done = Math.min(this.#got, ...Array.from(this.#tabs.values(), (tab) => tab.done))
-    this.#reader?.done(done)
-    if (this.#waiting && this.#got - done <= this.#waiting.except) {
-      this.#waiting.resolve()
-      this.#waiting = undefined
-    }
+    this.#reader?.done(Math.min(this.#got, ...Array.from(this.#tabs.values(), (tab) => tab.done)))
   }
 }

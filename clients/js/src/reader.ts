@@ -26,12 +26,10 @@ export interface Host {
   opened(box: Box, resumed: boolean): void
   /** `opening`: there is no mailbox, or no longer; `closed`: it is over, and not by `stop`. */
   state(state: State, error?: unknown): void
-  /** Up to `before` they had come already. */
-  batch(batch: Batch, before: number): void
+  /** Something came after what was `got` before. */
+  batch(batch: Batch): void
   /** This is about to be confirmed. */
   confirming(cursor: number): void
-  /** Resolves when no more than so many seqs wait for their callbacks. */
-  done(except: number): Promise<void>
 }
 
 export class Reader {
@@ -54,6 +52,8 @@ export class Reader {
   #timer?: ReturnType<typeof setTimeout>
   // Ends the attempt or the pause of now.
   #interrupt = () => {}
+  // Looks again how far the callbacks are.
+  #wake = () => {}
 
   constructor(settings: Settings, host: Host, box?: Box) {
     this.#settings = settings
@@ -77,6 +77,7 @@ export class Reader {
   done(cursor: number) {
     if (!this.box || cursor <= this.box.cursor) return
     this.box.cursor = cursor
+    this.#wake()
     if (!this.#attempt?.confirm) return
     if (cursor - this.#confirmed >= CONFIRM_SEQS) this.#confirm()
     else this.#timer ??= setTimeout(() => this.#confirm(), CONFIRM_MS)
@@ -91,15 +92,23 @@ export class Reader {
   /** Reads no more, and closes the mailbox if that is meant. */
   stop(closed: boolean) {
     this.#stopped = true
-    if (closed && this.box) void close(urlOf(this.#settings.url, this.box.mailbox), this.box.key)
+    if (closed && this.box) void close(this.#settings.url, this.box)
     clearTimeout(this.#timer)
     this.#interrupt()
+    this.#wake()
   }
 
   #use(box?: Box) {
     this.box = box
     this.got = this.#confirmed = box?.cursor ?? 0
     this.begun = false
+    this.#wake()
+  }
+
+  /** Resolves when no more than so many seqs wait for their callbacks, or there is nothing to read any more. */
+  async #caughtUp(except: number) {
+    while (!this.#stopped && this.box && this.got - this.box.cursor > except)
+      await new Promise<void>((resolve) => (this.#wake = resolve))
   }
 
   #lose(error?: unknown) {
@@ -134,7 +143,7 @@ export class Reader {
       try {
         if (box) {
           // What is read again would be counted as lost if it was dropped meanwhile.
-          await this.#host.done(0)
+          await this.#caughtUp(0)
           if (this.#stopped || this.box != box) continue
           this.#confirm()
           const hold = this.#probe ? 0 : Math.max(wait, 1)
@@ -144,8 +153,8 @@ export class Reader {
             interrupted = true
             abort()
           }
-          const { mailbox, key, cursor } = box
-          this.#attempt = { url: urlOf(url, mailbox), key, cursor, wait: hold, timeout, signal: controller.signal }
+          const { key, cursor } = box
+          this.#attempt = { url: urlOf(url, box), key, cursor, wait: hold, timeout, signal: controller.signal }
           const silence = hold * 1000 + timeout
           // A network that died silently shows only by the answer that does not come.
           timer = setTimeout(abort, using == 'long-poll' ? silence : FIRST_SIGN_MS)
@@ -158,7 +167,7 @@ export class Reader {
             count += batch.messages.length
             pause = (batch.retryAfter ?? 0) * 1000
             this.#take(batch)
-            if (hold) await this.#host.done(using == 'long-poll' ? 0 : MAX_AHEAD)
+            await this.#caughtUp(MAX_AHEAD)
             if (interrupted || this.box != box) break
             timer = setTimeout(abort, silence)
           }
@@ -231,7 +240,7 @@ export class Reader {
     if (this.#stopped) return
     const { mailbox, key, cursor, reply } = await request('POST', url, { data, headers, timeout })
     const box = { mailbox, key, cursor, reply }
-    if (this.#stopped) return void close(urlOf(url, mailbox), key)
+    if (this.#stopped) return void close(url, box)
     this.#use(box)
     this.#begin(box, false)
   }
@@ -246,9 +255,8 @@ export class Reader {
     const news = messages.filter(({ seq }) => seq > this.got)
     const upTo = Math.max(this.got, cursor, news.at(-1)?.seq ?? 0)
     if (upTo == this.got && !lost) return
-    const before = this.got
+    this.#host.batch({ cursor: upTo, lost, messages: news })
     this.got = upTo
-    this.#host.batch({ cursor: upTo, lost, messages: news }, before)
   }
 
   #confirm() {

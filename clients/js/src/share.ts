@@ -3,7 +3,7 @@
 // the hub's home goes, and every tab holds a lock of its own that tells the hub that it lives.
 
 import { Hub } from './hub.js'
-import { locks } from './wire.js'
+import { locks, type ToHub } from './wire.js'
 
 /** How long the worker may take to start before a tab does its work, in milliseconds. */
 const WORKER_START_MS = 3000
@@ -16,10 +16,11 @@ export const digest = (text: string) =>
 /** Whether there may be other tabs, and a way to them. */
 export const canShare = () => 'document' in globalThis && 'BroadcastChannel' in globalThis
 
-/** Is the hub when nobody else is, until `left`. */
-export function lead(name: string, left: Promise<void>) {
+/** Is the hub when nobody else is, until `left`; `join` is that of the tab, where this is one. */
+export function lead(name: string, left: Promise<void>, join?: () => ToHub) {
   const hub = () => {
-    const hub = new Hub(new BroadcastChannel(name), name)
+    const first = join?.()
+    const hub = new Hub(new BroadcastChannel(name), name, first)
     return left.then(() => hub.stop())
   }
   if (!locks) return void hub()
@@ -28,7 +29,7 @@ export function lead(name: string, left: Promise<void>) {
   locks.request(name, { signal: queue.signal }, hub).catch(() => {})
 }
 
-/** Starts the worker; resolves when it is clear that it does not start, or has taken too long. */
+/** Starts the worker; resolves when it has had time to, or at once if it cannot. */
 const work = (name: string) =>
   new Promise<void>((resolve) => {
     setTimeout(resolve, WORKER_START_MS)
@@ -42,19 +43,18 @@ const work = (name: string) =>
   })
 
 /**
- * Takes part: `entered` is called when the hub will notice that this tab goes, `answered` resolves when a
- * hub has answered, and `left` when this tab leaves. Gives false where that turns out to be impossible.
+ * Takes part until `left`: `join` is called when the hub will notice that this tab goes. Resolves when a hub
+ * should have answered; if none has, none will where there are no locks.
  */
-export async function share(name: string, id: string, entered: () => void, answered: Promise<void>, left: Promise<void>) {
+export async function share(name: string, id: string, join: () => ToHub, left: Promise<void>) {
   if (locks) {
     void locks.request(`${name} ${id}`, () => {
-      entered()
+      join()
       return left
     })
   } else {
-    entered()
+    join()
   }
-  const isAnswered = await Promise.race([answered.then(() => true), left.then(() => true), work(name).then(() => false)])
-  if (locks) lead(name, left)
-  return isAnswered || !!locks
+  await work(name)
+  if (locks) lead(name, left, join)
 }

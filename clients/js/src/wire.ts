@@ -1,7 +1,7 @@
 // What a tab and the hub say to each other, and the line between them.
 
 /** Tabs whose scripts mean something else by this do not meet. */
-export const WIRE_VERSION = 1
+export const WIRE_VERSION = 2
 
 export type State = 'opening' | 'online' | 'offline' | 'closed'
 export type TransportName = 'websocket' | 'sse' | 'long-poll'
@@ -79,8 +79,8 @@ export interface ToHub {
   key?: string
   /** What to open with, as asked for. */
   open?: Opening
-  /** Something may have happened to the network: look now. */
-  hurry?: 'maybe' | 'surely' | 'network'
+  /** An event of the page after which the network may be another, or away: look now. */
+  hurry?: string
   /** The tab goes: for a while, for good, or for good and it has closed the mailbox. */
   leave?: 'away' | 'closed' | 'deleted'
 }
@@ -88,10 +88,12 @@ export interface ToHub {
 export interface ToTab {
   /** For one tab; without it for all. */
   to?: string
-  /** A hub is here, which does not know you: join. */
+  /** Here is a new hub: join. */
   hello?: boolean
   /** You are in. */
   joined?: boolean
+  /** You are out, as the others waited too long: join again when you are done with what you have. */
+  out?: boolean
   /** How many tabs are in. */
   tabs?: number
   /** Say what to open with. */
@@ -122,9 +124,12 @@ export interface Line {
 
 /** The two ends of a line within a tab that is alone. */
 export function line(): [Line, Line] {
-  const end = (): Line => ({ onmessage: null, postMessage() {}, close() {} })
-  const [a, b] = [end(), end()] as const
-  a.postMessage = (data) => b.onmessage?.({ data } as MessageEvent)
-  b.postMessage = (data) => a.onmessage?.({ data } as MessageEvent)
-  return [a, b]
+  const end = (other: () => Line): Line => ({
+    onmessage: null,
+    postMessage: (data) => other().onmessage?.({ data } as MessageEvent),
+    close() {},
+  })
+  const here: Line = end(() => there)
+  const there = end(() => here)
+  return [here, there]
 }

@@ -29,6 +29,13 @@ test('opens, reads in order and confirms what was handled', async (t) => {
   )
 })
 
+test('an option that is undefined has its default', async (t) => {
+  const gw = await gateway(t, { POST: [opened()], GET: [({ url }) => (url.includes('wait=0') ? [204] : 'hold')], DELETE: [[204]] })
+  client(t, gw, { wait: undefined, timeout: undefined, transports: undefined })
+  await gw.until((seen) => seen.at(-1)?.url.endsWith('wait=25'))
+  assert.deepEqual(gw.seen.map(({ method }) => method), ['POST', 'WS', 'GET', 'SSE', 'GET', 'GET'])
+})
+
 test('does not confirm before the callback is done', async (t) => {
   const gw = await gateway(t, { POST: [opened()], GET: [messages(1), 'hold'] })
   let done
@@ -191,7 +198,7 @@ test('backs off with full jitter, bounded', async (t) => {
 
 test('a dead network is noticed by the missing answer', async (t) => {
   const gw = await gateway(t, { POST: [opened()], GET: ['hold', messages(1), 'hold'] })
-  const { log, until } = client(t, gw, { wait: 1, timeout: 50 })
+  const { log, until } = client(t, gw, { wait: 1, timeout: 500 })
   await until('m1')
   assert.deepEqual(log.slice(2), ['offline network', 'online', 'm1'])
 })
