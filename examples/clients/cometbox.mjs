@@ -9,4 +9,5 @@ const box = connect({
     console.log(`${from}: ${say}`)
     if (say == 'bye') box.close()
   },
+  onClosed: (error) => error && console.error(error.message),
 })

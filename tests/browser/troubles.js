@@ -35,6 +35,21 @@ for (const [where, home] of Object.entries(HOMES))
     assert.deepEqual(told, [1, '50 lost', ...range(52, 251), 'both'])
   })
 
+for (const [where, home] of Object.entries(HOMES))
+  test(`a tab that closes before it is in closes nothing under the others, with ${where}`, async (t) => {
+    const nick = unique('hasty')
+    const context = await browser(t, home)
+    const stays = await tab(context, nick)
+    const hasty = await tab(context, nick)
+    await hasty.reload()
+    await hasty.evaluate(async (nick) => {
+      const { connect } = await import('/cometbox.js')
+      await connect({ app: 'chat', open: { nick, room: nick }, storage: sessionStorage }).close()
+    }, nick)
+    assert.ok(await publish(nick, 'still here'))
+    await sees(stays, 'still here')
+  })
+
 test('who takes over goes on with the mailbox, though a newcomer be faster', async (t) => {
   const nick = unique('knows')
   const context = await browser(t, HOMES['an elected tab'])

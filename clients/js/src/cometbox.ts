@@ -3,8 +3,9 @@
 import { close, isFailure, request, urlOf } from './http.js'
 import { Hub } from './hub.js'
 import { canShare, digest, lead, PREFIX, share } from './share.js'
+import { TRANSPORTS } from './transports.js'
 import { line, locks, WIRE_VERSION } from './wire.js'
-import type { Box, Line, Message, Settings, ToHub, ToTab } from './wire.js'
+import type { Box, Line, Message, Settings, ToHub, ToTab, TransportName } from './wire.js'
 
 /** `closed` is final; every other state becomes `online` again by itself. */
 export type State = 'opening' | 'online' | 'offline' | 'closed'
@@ -140,7 +141,8 @@ export class Connection {
     if (!options.baseUrl && !globalThis.location) throw new TypeError('baseUrl is needed outside of a page')
     const { app, open, headers, user, baseUrl = '', tabs = typeof open != 'function' } = options
     const url = `${baseUrl}/${encodeURIComponent(app)}/mailboxes`
-    const { storageKey = PREFIX + url, transports = ['websocket', 'sse', 'long-poll'] } = options
+    const { storageKey = PREFIX + url, transports = Object.keys(TRANSPORTS) as TransportName[] } = options
+    if (!transports[0] || !transports.every((name) => name in TRANSPORTS)) throw new TypeError(`unknown transports: ${transports}`)
     const { wait = 25, timeout = 10_000, retryMin = 500, retryMax = 15_000, reclaim = 120_000 } = options
     this.#options = options
     this.#settings = { url, headers, transports, wait, timeout, retryMin, retryMax, reclaim }
@@ -182,7 +184,8 @@ export class Connection {
   async close(): Promise<void> {
     if (this.#state == 'closed') return
     const box = this.#box
-    const isLast = box && this.#tabs < 2
+    // One that is not in does not know.
+    const isLast = box && this.#joined && this.#tabs < 2
     this.#say({ leave: isLast ? 'deleted' : 'closed' })
     this.#end()
     // From here, for a worker may not outlive its last tab.

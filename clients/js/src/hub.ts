@@ -132,9 +132,8 @@ export class Hub implements Host {
     for (const [id, tab] of this.#tabs) {
       if (slept) tab.since = now
       else if (tab.done < this.#got && this.#tabs.size > 1 && now - tab.since > MAX_BEHIND_MS) {
-        // Told first: it must not hear how many remain, and close the mailbox as the last one.
-        this.#tell({ to: id, out: true })
         this.#leave(id, 'away')
+        this.#tell({ to: id, out: true })
       }
     }
     // Without locks only silence tells that a hub is gone.

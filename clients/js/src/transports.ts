@@ -115,4 +115,5 @@ async function* websocket(attempt: Attempt) {
   }
 }
 
+/** By preference. */
 export const TRANSPORTS: Record<TransportName, Transport> = { websocket, sse, 'long-poll': longPoll }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { CometboxError } from '../cometbox.js'
+import { CometboxError, connect } from '../cometbox.js'
 import { client as anyClient } from './client.js'
 import { gateway, memory, messages, opened, refusal } from './gateway.js'
 
@@ -35,6 +35,12 @@ test('an option that is undefined has its default', async (t) => {
   await gw.until((seen) => seen.at(-1)?.url.endsWith('wait=25'))
   assert.deepEqual(gw.seen.map(({ method }) => method), ['POST', 'WS', 'GET', 'SSE', 'GET', 'GET'])
 })
+
+for (const [name, transports] of [['a name that is none', ['ws']], ['one such name among others', ['long-poll', 'SSE']], ['none at all', []]])
+  test(`of transports, ${name} is refused at once`, () => {
+    const options = { app: 'chat', baseUrl: 'http://127.0.0.1:1', transports }
+    assert.throws(() => connect(options), { name: 'TypeError', message: `unknown transports: ${transports}` })
+  })
 
 test('does not confirm before the callback is done', async (t) => {
   const gw = await gateway(t, { POST: [opened()], GET: [messages(1), 'hold'] })
