@@ -5,10 +5,10 @@ import os
 import pathlib
 import platform
 import statistics
-import sys
 
 from .goals import goals
 from .numbers import quotient, values
+from .report import command_line
 from .scenarios import BAYEUX, NAMES, describe, figures, number
 from .servers import BAYEUX_WARMUP_S, needs_peers
 
@@ -32,7 +32,7 @@ def render(results, options, found, minutes, failures):
 
 def notes(results, options, found, minutes, failures):
     many = options.rounds > 1
-    yield f"{datetime.date.today()}, {machine()}. {found}. `{command_line()}`, {minutes:.0f} minutes."
+    yield f"{datetime.date.today()}, {machine()}. {found}. `{command_line('benches/compare')}`, {minutes:.0f} minutes."
     yield (
         f"{'Median (least – most)' if many else 'One value'} of {options.rounds} "
         f"round{'s' if many else ''}, {options.seconds} s each; server and generator on a core each. "
@@ -92,9 +92,3 @@ def machine():
     load = os.getloadavg()[0]
     model = models[0] if models else platform.machine()
     return f"{model}, {os.cpu_count()} cores, Linux {platform.release()}, load average at the end {load:.1f}"
-
-
-def command_line():
-    # Where somebody keeps his binaries is nobody's business.
-    words = [pathlib.Path(word).name if word.startswith(("/", ".")) else word for word in sys.argv[1:]]
-    return " ".join(["benches/compare", *words])
