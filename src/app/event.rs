@@ -3,8 +3,8 @@
 use super::{App, COSTLY_MS, Now, Opened, Refusal, SUSPECT_MS, Serving};
 use crate::{
     core::{
-        Action, Address, Commit, CommitError, Committed, Effects, Key, Message, Name, Notice,
-        OpenMailbox, Payload, PluginName, SendReport, Session, States,
+        Action, Commit, CommitError, Committed, Effects, Key, Name, Notice, OpenMailbox, Payload,
+        PluginName, Session, States,
     },
     plugin::{
         Accept, Context, Event, Failure, FailureKind, OpenRequest, Outcome, Plugin, Reads,
@@ -18,9 +18,9 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 const TRIES: usize = 4;
 
 /// What the plugins of a chain made of an event, before it is committed.
-struct Plan<'a, T> {
-    commit: Commit<'a>,
-    rest: T,
+pub(super) struct Plan<'a, T> {
+    pub commit: Commit<'a>,
+    pub rest: T,
 }
 
 impl App {
@@ -190,30 +190,6 @@ impl App {
         Ok(())
     }
 
-    pub(super) fn run_publish(
-        &self,
-        now: Now,
-        to: &Address,
-        message: &Arc<Message>,
-        fx: &mut Effects,
-    ) -> Result<SendReport, Refusal> {
-        let (committed, ()) = self.run(now, fx, |serving, reads| {
-            let mut deliver = true;
-            let mut commit = Commit::default();
-            for plugin in serving.chain.iter().filter(|plugin| plugin.wants().publish) {
-                let event = Event::Publish { to, message };
-                let outcome = self.call(now, plugin, event, reads)?;
-                deliver &= outcome.deliver;
-                append(&mut commit.actions, outcome.actions);
-            }
-            commit.publish = deliver.then_some((to, message));
-            Ok(Plan { commit, rest: () })
-        })?;
-        let mut report = SendReport::default();
-        committed.sends.into_iter().for_each(|send| report.merge(send));
-        Ok(report)
-    }
-
     /// Tells the plugins what happened. There is nobody to answer: what goes
     /// wrong is in the log.
     pub(super) fn run_notice(&self, now: Now, notice: &Notice, fx: &mut Effects) {
@@ -258,7 +234,7 @@ impl App {
 
     /// Plans and commits until nothing that the plan rests on has changed in
     /// between. `plan` may run several times and must change nothing.
-    fn run<'a, T>(
+    pub(super) fn run<'a, T>(
         &self,
         now: Now,
         fx: &mut Effects,
@@ -314,7 +290,7 @@ impl App {
         }
     }
 
-    fn call(
+    pub(super) fn call(
         &self,
         now: Now,
         plugin: &Arc<dyn Plugin>,
@@ -420,7 +396,7 @@ fn add_actions(actions: &mut Vec<Action>, outcome: Outcome, plugin: &PluginName)
 }
 
 /// Mostly the plugin's list is the only one: then it is the list.
-fn append(actions: &mut Vec<Action>, mut more: Vec<Action>) {
+pub(super) fn append(actions: &mut Vec<Action>, mut more: Vec<Action>) {
     if actions.is_empty() {
         *actions = more;
     } else {

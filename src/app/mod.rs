@@ -7,12 +7,12 @@ mod counters;
 mod event;
 mod load;
 mod make;
+mod publish;
 
 use crate::{
     core::{
-        AccessError, Address, Answer, Change, ConnId, Core, CoreLimits, Effects, Key, MailboxId,
-        MailboxLimits, Message, Millis, Name, Notice, Payload, Polled, ReadFrom, SendReport,
-        Totals,
+        AccessError, Answer, Change, ConnId, Core, CoreLimits, Effects, Key, MailboxId,
+        MailboxLimits, Millis, Name, Notice, Payload, Polled, ReadFrom, Totals,
     },
     plugin::{OpenRequest, Plugin, PluginLimits, Reads},
 };
@@ -251,20 +251,6 @@ impl App {
         out: &mut Answers,
     ) -> Result<(), Refusal> {
         self.with_effects(now, out, |fx| self.run_unsubscribe(now, name, key, groups, fx))
-    }
-
-    /// A backend published a message.
-    ///
-    /// # Errors
-    /// If a plugin refuses or fails.
-    pub fn publish(
-        &self,
-        now: Now,
-        to: &Address,
-        message: &Arc<Message>,
-        out: &mut Answers,
-    ) -> Result<SendReport, Refusal> {
-        self.with_effects(now, out, |fx| self.run_publish(now, to, message, fx))
     }
 
     /// Starts a read, see [`Core::poll`]. After [`Polled::Held`] an answer

@@ -390,6 +390,14 @@ pub struct LimitsFile {
     /// The session states of all mailboxes together, in bytes. Default 256 MiB.
     #[serde(deserialize_with = "positive")]
     pub max_state_bytes: usize,
+    /// How long the `id` of a publish is remembered, in milliseconds: publishers
+    /// try again within that time. Default 300 000.
+    #[serde(deserialize_with = "positive")]
+    pub publish_id_window_ms: u64,
+    /// Remembered ids together, in bytes: 128 and its own for each, and the names
+    /// in its result. Default 256 MiB, 1.8 million of 20 bytes.
+    #[serde(deserialize_with = "positive")]
+    pub max_publish_id_bytes: usize,
     /// Time of one plugin call, in milliseconds. Default 10.
     #[serde(deserialize_with = "positive")]
     pub call_ms: u64,
@@ -437,6 +445,8 @@ impl Default for LimitsFile {
             max_values: 100_000,
             max_value_bytes: 64 << 20,
             max_state_bytes: 256 << 20,
+            publish_id_window_ms: 300_000,
+            max_publish_id_bytes: 256 << 20,
             call_ms: plugin.call_ms,
             load_ms: plugin.load_ms,
             memory_bytes: plugin.memory_bytes,

@@ -282,6 +282,8 @@ fn resolve_limits(file: LimitsFile) -> Result<AppLimits, Wrong> {
             max_batch_bytes: file.max_answer_bytes,
             detach_grace_ms: file.detach_grace_ms,
             closed_memory_ms: file.closed_memory_ms,
+            publish_id_window_ms: file.publish_id_window_ms,
+            max_publish_id_bytes: file.max_publish_id_bytes,
         },
         mailbox,
         max_mailbox: MailboxLimits { messages, bytes, ..mailbox },

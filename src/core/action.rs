@@ -1,8 +1,8 @@
 //! What a commit is made of.
 
 use super::{
-    Address, CloseCause, FullPolicy, Key, MailboxId, Message, Millis, Name, PluginName, SendReport,
-    Version,
+    Address, CloseCause, FullPolicy, Key, MailboxId, Message, Millis, Name, PluginName, PublishId,
+    SendReport, Version,
 };
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -100,6 +100,9 @@ pub struct Commit<'a> {
     /// [`Action::Send`], but it need not be copied for a commit that may have
     /// to be tried again.
     pub publish: Option<(&'a Address, &'a Arc<Message>)>,
+    /// By which the commit is done once within a window: if it was done before,
+    /// it does nothing and says what became of it then.
+    pub id: Option<&'a PublishId>,
     pub actions: Vec<Action>,
 }
 
@@ -175,7 +178,8 @@ pub enum AccessError {
 /// What a committed event did.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
-    /// One report for what was published and per [`Action::Send`], in order.
+    /// One report for what was published and per [`Action::Send`], in order; of a
+    /// duplicate a single one.
     pub sends: SmallVec<[SendReport; 1]>,
     /// Where the client starts that has opened a mailbox, if one has.
     pub cursor: u64,
@@ -207,4 +211,9 @@ pub struct CoreLimits {
     /// How long the reason of a close is remembered for a client that comes
     /// back for it.
     pub closed_memory_ms: Millis,
+    /// How long the id of a publish is remembered.
+    pub publish_id_window_ms: Millis,
+    /// Remembered ids and the names in their reports together, with what it
+    /// takes to find them. A report may go beyond it; then no further id fits.
+    pub max_publish_id_bytes: usize,
 }

@@ -6,8 +6,8 @@
 //! versions and counts are not part of it: they end with the process.
 
 use super::{
-    CloseCause, Key, MailboxLimits, Message, Millis, Name, PluginName, lost::Run,
-    timers::PluginTimer,
+    CloseCause, Key, MailboxLimits, Message, Millis, Name, PluginName, PublishId, SendReport,
+    lost::Run, timers::PluginTimer,
 };
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -45,6 +45,8 @@ pub enum Change {
     Timer { plugin: PluginName, name: Box<str>, at: Option<Millis> },
     /// None: it was deleted.
     Value { key: Box<str>, value: Option<Bytes> },
+    /// A publish with an id was done.
+    Published(Box<KeptPublish>),
 }
 
 /// A mailbox without its marks and messages.
@@ -112,6 +114,14 @@ pub struct KeptEpitaph {
     pub until: Millis,
 }
 
+/// What became of a publish, for a publisher that asks for it once more.
+#[derive(Clone, Debug)]
+pub struct KeptPublish {
+    pub id: PublishId,
+    pub report: SendReport,
+    pub until: Millis,
+}
+
 /// All that lasts, at one moment.
 #[derive(Clone, Default, Debug)]
 pub struct Image {
@@ -124,6 +134,8 @@ pub struct Image {
     pub values: BTreeMap<Box<str>, Bytes>,
     /// In the order of closing.
     pub epitaphs: Vec<KeptEpitaph>,
+    /// In the order of publishing; of those with the same id only the last counts.
+    pub published: Vec<KeptPublish>,
     /// Ids that were given to mailboxes and messages lie below it.
     pub next_id: u64,
 }
@@ -173,6 +185,7 @@ impl Image {
             Change::Value { key, value: None } => {
                 self.values.remove(&key);
             }
+            Change::Published(kept) => self.published.push(*kept),
         }
     }
 }

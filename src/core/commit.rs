@@ -12,6 +12,7 @@ use super::{
     timers::{PluginTimer, cancel_timer},
 };
 use bytes::Bytes;
+use smallvec::smallvec;
 use std::sync::Arc;
 
 /// Places for so many mailboxes are kept from commit to commit; what a rare
@@ -54,6 +55,12 @@ impl Core {
         commit: Commit<'_>,
         fx: &mut Effects,
     ) -> Result<Committed, CommitError> {
+        if let Some(id) = commit.id {
+            if let Some(report) = self.done_before(now, id) {
+                return Ok(Committed { sends: smallvec![report], cursor: 0 });
+            }
+            self.check_room_for(now, id)?;
+        }
         self.check(&commit)?;
         let mut committed = Committed::default();
         let mut about = commit.session.map(|session| session.id.slot);
@@ -69,6 +76,9 @@ impl Core {
             self.apply(now, action, about, &mut committed, fx);
         }
         self.feed_touched(now, fx);
+        if let Some(id) = commit.id {
+            self.remember(now, id, &committed.sends);
+        }
         Ok(committed)
     }
 

@@ -108,6 +108,8 @@ pub struct Totals {
     pub value_bytes: usize,
     /// Session states of all mailboxes.
     pub state_bytes: usize,
+    /// Publishes that are remembered by their ids.
+    pub publish_ids: usize,
     /// Since the start.
     pub handed_out: u64,
     pub dropped: u64,
@@ -115,4 +117,6 @@ pub struct Totals {
     pub collapsed: u64,
     pub opened: u64,
     pub closed: u64,
+    /// Publishes that were not done again, by their ids.
+    pub repeated: u64,
 }

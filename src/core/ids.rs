@@ -105,6 +105,53 @@ impl fmt::Debug for Name {
     }
 }
 
+/// Longest id of a publish, in bytes.
+pub const MAX_PUBLISH_ID_BYTES: usize = 128;
+
+/// What a publisher calls a publish, so that it is done once however often it is
+/// asked for: 1 to [`MAX_PUBLISH_ID_BYTES`] bytes without control characters.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PublishId(Box<str>);
+
+/// A text is not a [`PublishId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadPublishId {
+    #[error("an id must not be empty")]
+    Empty,
+    #[error("an id has at most {MAX_PUBLISH_ID_BYTES} bytes")]
+    TooLong,
+    #[error("an id must not contain control characters")]
+    Control,
+}
+
+impl PublishId {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for PublishId {
+    type Error = BadPublishId;
+    fn try_from(text: String) -> Result<Self, BadPublishId> {
+        if text.is_empty() {
+            Err(BadPublishId::Empty)
+        } else if text.len() > MAX_PUBLISH_ID_BYTES {
+            Err(BadPublishId::TooLong)
+        } else if text.chars().any(char::is_control) {
+            Err(BadPublishId::Control)
+        } else {
+            Ok(Self(text.into()))
+        }
+    }
+}
+
+impl fmt::Debug for PublishId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
 /// What opens a mailbox: 128 random bits, known to its client alone.
 #[derive(Clone, Copy, Eq)]
 pub struct Key(pub [u8; 16]);

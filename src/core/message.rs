@@ -147,6 +147,9 @@ pub struct SendReport {
     pub full: Vec<Name>,
     /// Older messages that went to make room.
     pub dropped: usize,
+    /// It was done before, by a publish with the same id; the rest is what
+    /// became of that one.
+    pub duplicate: bool,
 }
 
 impl SendReport {
@@ -156,6 +159,7 @@ impl SendReport {
         self.missing.extend(other.missing);
         self.full.extend(other.full);
         self.dropped += other.dropped;
+        self.duplicate |= other.duplicate;
     }
 }
 

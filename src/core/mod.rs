@@ -18,6 +18,7 @@ mod mailbox;
 mod message;
 mod pace;
 mod pattern;
+mod published;
 mod queue;
 mod record;
 mod restore;
@@ -31,9 +32,14 @@ pub use action::{
     AccessError, Action, Commit, CommitError, Committed, CoreLimits, MailboxLimits, OpenMailbox,
     Read, Session, States,
 };
-pub use change::{Change, Image, KeptEpitaph, KeptGroup, KeptMailbox, KeptSeat, Marks, Sent, Uid};
+pub use change::{
+    Change, Image, KeptEpitaph, KeptGroup, KeptMailbox, KeptPublish, KeptSeat, Marks, Sent, Uid,
+};
 pub use effect::{Answer, CloseCause, Effects, Notice, Polled, ReadFrom, Totals};
-pub use ids::{BadName, ConnId, Key, MAX_NAME_BYTES, MailboxId, Millis, Name, PluginName, Version};
+pub use ids::{
+    BadName, BadPublishId, ConnId, Key, MAX_NAME_BYTES, MAX_PUBLISH_ID_BYTES, MailboxId, Millis,
+    Name, PluginName, PublishId, Version,
+};
 pub use lost::Run;
 pub use mailbox::MAX_SEATS;
 pub use message::{Address, Batch, Delivery, FullPolicy, Kind, Message, Payload, SendReport};

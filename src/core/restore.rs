@@ -57,6 +57,11 @@ impl Core {
         for epitaph in image.epitaphs {
             core.closed.put(epitaph);
         }
+        for kept in image.published {
+            if kept.until > restart.now {
+                core.published.put(kept);
+            }
+        }
         for (_, slot) in slots {
             let mailbox = &mut core.mailboxes[slot];
             mailbox.changed = Changed::default();

@@ -6,6 +6,7 @@ use super::{
     books::{Books, Changed},
     closed::ClosedMemory,
     mailbox::{Mailbox, Reader},
+    published::Published,
     table::{Named, Table},
     timers::{Alarms, PluginTimer},
     values::Values,
@@ -36,9 +37,11 @@ pub struct Core {
     pub(super) groups: Table<Group>,
     pub(super) values: Values,
     pub(super) closed: ClosedMemory,
+    pub(super) published: Published,
     pub(super) alarms: Alarms,
     /// Plugin timers that belong to no mailbox.
     pub(super) app_timers: Vec<PluginTimer>,
+    /// For them and for what is published.
     pub(super) app_alarm_at: Millis,
     /// Plugin timers of mailboxes and app together.
     pub(super) timers: usize,
@@ -61,6 +64,7 @@ impl Core {
             groups: Table::new(),
             values: Values::default(),
             closed: ClosedMemory::new(limits.closed_memory_ms),
+            published: Published::new(),
             alarms: Alarms::default(),
             app_timers: Vec::new(),
             app_alarm_at: Millis::MAX,
@@ -144,6 +148,7 @@ impl Core {
             groups: self.groups.len(),
             values: self.values.len(),
             value_bytes: self.values.bytes(),
+            publish_ids: self.published.len(),
             ..self.books.totals
         }
     }

@@ -2,6 +2,7 @@
 
 mod commits;
 mod patterns;
+mod publishing;
 mod restoring;
 mod seats;
 
@@ -26,6 +27,8 @@ fn limits() -> CoreLimits {
         max_batch_bytes: 1 << 20,
         detach_grace_ms: GRACE_MS,
         closed_memory_ms: 30_000,
+        publish_id_window_ms: 10_000,
+        max_publish_id_bytes: 1000,
     }
 }
 

@@ -37,6 +37,7 @@ impl Core {
             self.note_timer(None, &plugin, &name, None);
             fx.notices.push_back(Notice::Timer { plugin, name, session: None });
         }
+        self.published.ring(now);
         self.arm_app();
     }
 
@@ -96,7 +97,7 @@ impl Core {
     }
 
     pub(super) fn arm_app(&mut self) {
-        let due = first_due(&self.app_timers);
+        let due = first_due(&self.app_timers).min(self.published.due());
         if due < self.app_alarm_at {
             self.app_alarm_at = due;
             self.alarms.set(due, Owner::App);

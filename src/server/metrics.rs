@@ -142,7 +142,7 @@ impl fmt::Debug for AppMetrics {
 
 type Reading = (&'static str, &'static str, fn(&Totals) -> u64);
 
-const GAUGES: [Reading; 7] = [
+const GAUGES: [Reading; 8] = [
     ("mailboxes", "Mailboxes", |t| t.mailboxes as u64),
     ("groups", "Groups with a member", |t| t.groups as u64),
     ("held_reads", "Reads that are held", |t| t.held as u64),
@@ -150,15 +150,17 @@ const GAUGES: [Reading; 7] = [
     ("queued_bytes", "Their payloads in bytes", |t| t.queued_bytes as u64),
     ("values", "Entries of the key-value space", |t| t.values as u64),
     ("value_bytes", "Their keys and values in bytes", |t| t.value_bytes as u64),
+    ("publish_ids", "Publishes remembered by their ids", |t| t.publish_ids as u64),
 ];
 
-const COUNTERS: [Reading; 6] = [
+const COUNTERS: [Reading; 7] = [
     ("messages_handed_out", "Messages in answers to reads", |t| t.handed_out),
     ("messages_dropped", "Messages dropped from full mailboxes", |t| t.dropped),
     ("messages_expired", "Messages whose time to live passed", |t| t.ttl_expired),
     ("messages_collapsed", "Messages replaced by a newer one", |t| t.collapsed),
     ("mailboxes_opened", "Mailboxes opened", |t| t.opened),
     ("mailboxes_closed", "Mailboxes closed or expired", |t| t.closed),
+    ("publishes_repeated", "Publishes not done again, by their ids", |t| t.repeated),
 ];
 
 impl Collector for AppMetrics {

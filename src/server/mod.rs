@@ -24,6 +24,7 @@ mod late;
 mod listener;
 mod metrics;
 mod proxies;
+mod publish;
 mod readers;
 pub mod reply;
 pub mod routes;

@@ -10,23 +10,16 @@ use super::{
     errors,
     gateway::Gateway,
     hosted::{HostedApp, random_key},
-    proxies,
+    proxies, publish,
     reply::Reply,
 };
 use crate::{
-    app::Refusal,
     core::{Answer, ConnId, Key, MailboxId, Name, Polled, ReadFrom},
     plugin::OpenRequest,
-    transport::{
-        self, Code, ErrorBody, Publication, Publications, PublishResult, StreamFormat, bayeux,
-    },
+    transport::{self, Code, ErrorBody, StreamFormat, bayeux},
 };
 use percent_encoding::percent_decode_str;
-use smallvec::SmallVec;
 use std::{borrow::Cow, sync::Arc};
-
-/// After so many items of a batch others get a turn.
-const ITEMS_PER_TURN: usize = 32;
 
 /// What a request asks for.
 pub struct Route<'a> {
@@ -257,11 +250,7 @@ pub fn run_now(
         Endpoint::Send(name) => Outcome::of(send(app, name, ask, body), ask),
         Endpoint::Confirm(name) => Outcome::of(confirm(app, name, ask), ask),
         Endpoint::Close(name) => Outcome::of(close(app, name, ask), ask),
-        Endpoint::Publish => {
-            let results = publications(gateway, app, ask, body)
-                .and_then(|items| items.iter().map(|item| publish_one(app, item)).collect());
-            Outcome::of(results.map(|results: Results| published(ask, &results)), ask)
-        }
+        Endpoint::Publish => Outcome::of(publish::publish_now(gateway, app, ask, body), ask),
     }
 }
 
@@ -275,7 +264,7 @@ pub async fn run(
     conn: ConnId,
 ) -> Outcome {
     let outcome = if route.endpoint == Endpoint::Publish {
-        Outcome::of(publish(gateway, &route.app, ask, body).await, ask)
+        Outcome::of(publish::publish(gateway, &route.app, ask, body).await, ask)
     } else {
         let _turn = route.app.turn().await;
         run_now(gateway, route, ask, body, conn)
@@ -419,73 +408,6 @@ fn close(app: &HostedApp, name: &str, ask: &Ask<'_>) -> Result<Reply, ErrorBody>
     app.call(|app, now, out| app.close(now, name, key, out))
         .map_err(|error| errors::access(name, error))?;
     Ok(Reply::empty(204))
-}
-
-async fn publish(
-    gateway: &Gateway,
-    app: &HostedApp,
-    ask: &Ask<'_>,
-    body: &[u8],
-) -> Result<Reply, ErrorBody> {
-    let items = publications(gateway, app, ask, body)?;
-    let mut results = Results::with_capacity(items.len());
-    for (index, item) in items.iter().enumerate() {
-        // Anew for each: a batch must not hold a thread while its plugin runs
-        // over its time again and again.
-        let turn = app.turn().await;
-        let result = publish_one(app, item);
-        if turn.is_some() || (index + 1) % ITEMS_PER_TURN == 0 {
-            drop(turn);
-            tokio::task::yield_now().await;
-        }
-        results.push(result?);
-    }
-    Ok(published(ask, &results))
-}
-
-/// What a publish has in it, if it may.
-fn publications(
-    gateway: &Gateway,
-    app: &HostedApp,
-    ask: &Ask<'_>,
-    body: &[u8],
-) -> Result<Publications, ErrorBody> {
-    let key = ask.authorization.and_then(transport::bearer).unwrap_or_default();
-    match app.may_publish(key) {
-        Some(true) => {}
-        Some(false) => {
-            return Err(ErrorBody::new(
-                Code::Unauthorized,
-                "publishing wants Authorization: Bearer KEY with one of the app's publish_keys",
-            ));
-        }
-        None => {
-            return Err(ErrorBody::new(
-                Code::Forbidden,
-                "nobody may publish to this app: it has no publish_keys in the configuration",
-            ));
-        }
-    }
-    app.check_store()?;
-    transport::decode_publish(ask.content_type, body, gateway.http().max_batch_items)
-}
-
-/// What became of the items of a publish.
-type Results = SmallVec<[PublishResult; 1]>;
-
-/// What became of one item. An app that is not ready refuses all of them; it
-/// does not stop being ready once it is.
-fn publish_one(app: &HostedApp, item: &Publication) -> Result<PublishResult, ErrorBody> {
-    match app.call(|app, now, out| app.publish(now, &item.to, &item.message, out)) {
-        Err(refusal @ Refusal::NotReady) => Err(errors::refusal("", refusal)),
-        result => Ok(result.map_err(|refusal| errors::refusal("", refusal))),
-    }
-}
-
-fn published(ask: &Ask<'_>, results: &[PublishResult]) -> Reply {
-    Reply::encoded(200, ask.accepted.format(), |format, out| {
-        transport::results(format, results, out)
-    })
 }
 
 /// The key that a request brings, in its `Authorization` or elsewhere.

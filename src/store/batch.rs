@@ -1,11 +1,16 @@
 //! Changes on their way to disk, those that a later one overrules left out.
 
-use crate::core::{Change, KeptEpitaph, KeptMailbox, Marks, Millis, PluginName, Sent, Uid};
+use crate::core::{
+    Change, KeptEpitaph, KeptMailbox, KeptPublish, Marks, Millis, PluginName, Sent, Uid,
+};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a change counts beside its payload, in bytes.
 const CHANGE_BYTES: usize = 128;
+
+/// About what a name in a report counts, in bytes.
+const NAME_BYTES: usize = 32;
 
 /// Some changes. However long the disk takes, what is in here is bounded by what
 /// is in the core: a mailbox, its marks, a value are there once.
@@ -20,6 +25,7 @@ pub(super) struct Batch {
     pub timers: BTreeMap<(PluginName, Box<str>), Option<Millis>>,
     pub values: BTreeMap<Box<str>, Option<Bytes>>,
     pub epitaphs: Vec<KeptEpitaph>,
+    pub published: Vec<KeptPublish>,
     /// Ids that were given lie below it.
     pub next_id: u64,
 }
@@ -64,6 +70,7 @@ impl Batch {
             Change::Value { key, value } => {
                 self.values.insert(key, value);
             }
+            Change::Published(kept) => self.published.push(*kept),
         }
     }
 }
@@ -76,6 +83,10 @@ pub(super) fn size_bytes(change: &Change) -> usize {
             kept.states.iter().map(|(_, state)| state.len()).sum::<usize>() + 32 * kept.groups.len()
         }
         Change::Value { value: Some(value), .. } => value.len(),
+        Change::Published(kept) => {
+            let report = &kept.report;
+            kept.id.as_str().len() + NAME_BYTES * (report.missing.len() + report.full.len())
+        }
         _ => 0,
     };
     CHANGE_BYTES + more

@@ -13,11 +13,11 @@ use super::{
     rows::{self, Damage},
 };
 use crate::core::{Image, Marks, Millis, PluginName, Uid};
-use rusqlite::{Connection, Row, ToSql};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 use std::path::{Path, PathBuf};
 
 /// Of the tables below; raised when they change.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// What says that a file is ours (`PRAGMA application_id`): "CBox".
 const APPLICATION_ID: i32 = 0x4342_6f78;
@@ -31,6 +31,7 @@ const TABLES: &str = "
     CREATE TABLE value (key TEXT PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE epitaph (until INTEGER NOT NULL, row BLOB NOT NULL) STRICT;
     CREATE INDEX epitaph_until ON epitaph (until);
+    CREATE TABLE published (n INTEGER PRIMARY KEY, until INTEGER NOT NULL, row BLOB NOT NULL) STRICT;
     -- One row: ids below next_id were given; when the process was last seen; and
     -- whether it ended in order.
     CREATE TABLE life (next_id INTEGER NOT NULL, seen INTEGER NOT NULL, ended INTEGER NOT NULL) STRICT;
@@ -39,6 +40,10 @@ const TABLES: &str = "
 
 /// Pages given back to the file system after a batch, at most. A page has 4 KiB.
 const MAX_PAGES_FREED: u32 = 256;
+
+/// Publishes whose time is over that a batch deletes at the most, beside twice as
+/// many as it brings: after a long time away they must not hold it up.
+pub(super) const MIN_FORGOTTEN: usize = 256;
 
 /// Size to which the log is cut once it was carried into the file, in bytes.
 const LOG_BYTES: u64 = 16 << 20;
@@ -197,6 +202,25 @@ impl Database {
             let until = signed(calendar.unix(epitaph.until));
             run("INSERT INTO epitaph VALUES (?, ?)", &[&until, &*row])?;
         }
+        for kept in &batch.published {
+            rows::encode_published(kept, row);
+            let until = signed(calendar.unix(kept.until));
+            run("INSERT INTO published (until, row) VALUES (?, ?)", &[&until, &*row])?;
+        }
+        // In the order of their times, but for what a restart with another window
+        // has left.
+        let oldest = connection
+            .prepare_cached("SELECT until FROM published ORDER BY n LIMIT 1")?
+            .query_row((), |row| row.get::<_, i64>(0))
+            .optional()?;
+        if oldest.is_some_and(|until| until <= now) {
+            let some = (MIN_FORGOTTEN + 2 * batch.published.len()) as u64;
+            run(
+                "DELETE FROM published WHERE until <= ? \
+                 AND n IN (SELECT n FROM published ORDER BY n LIMIT ?)",
+                &[&now, &signed(some)],
+            )?;
+        }
         let next_id = signed(batch.next_id);
         run("UPDATE life SET next_id = max(next_id, ?), seen = ?", &[&next_id, &now])
     }
@@ -314,6 +338,11 @@ impl Load<'_> {
             let until = calendar.mono(unsigned(row, 0)?);
             let epitaph = rows::decode_epitaph(until, row.get_ref(1)?.as_blob()?);
             Ok(epitaph.map(|epitaph| image.epitaphs.push(epitaph)))
+        })?;
+        self.each("published", "SELECT n, until, row FROM published ORDER BY n", |row| {
+            let until = calendar.mono(unsigned(row, 1)?);
+            let kept = rows::decode_published(until, row.get_ref(2)?.as_blob()?);
+            Ok(kept.map(|kept| image.published.push(kept)))
         })?;
         Ok(image)
     }

@@ -2,8 +2,9 @@
 //! Times are those of the calendar, for the monotonic clock starts anew.
 
 use crate::core::{
-    CloseCause, FullPolicy, KeptEpitaph, KeptGroup, KeptMailbox, KeptSeat, Key, Kind,
-    MailboxLimits, Marks, Message, Millis, Name, Payload, PluginName, PluginTimer, Run, Sent, Uid,
+    CloseCause, FullPolicy, KeptEpitaph, KeptGroup, KeptMailbox, KeptPublish, KeptSeat, Key, Kind,
+    MailboxLimits, Marks, Message, Millis, Name, Payload, PluginName, PluginTimer, PublishId, Run,
+    SendReport, Sent, Uid,
 };
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
@@ -102,6 +103,9 @@ type MarksRow<K> = (Vec<(K, u64, u64)>, u64, Vec<(u64, u64, u64)>);
 
 /// Name, key, cause, reason.
 type EpitaphRow = (String, ByteBuf, String, String);
+
+/// Id, queued, dropped, missing, full.
+type PublishedRow<T> = (T, usize, usize, Vec<T>, Vec<T>);
 
 pub(super) fn encode_mailbox(kept: &KeptMailbox, calendar: Calendar, out: &mut Vec<u8>) {
     let limits = LimitsRow {
@@ -244,6 +248,25 @@ pub(super) fn decode_epitaph(until: Millis, blob: &[u8]) -> Result<KeptEpitaph, 
 
 fn group((text, chosen): &(String, bool)) -> Result<KeptGroup, Damage> {
     Ok(KeptGroup { name: name(text)?, chosen: *chosen })
+}
+
+pub(super) fn encode_published<'a>(kept: &'a KeptPublish, out: &mut Vec<u8>) {
+    let SendReport { queued, missing, full, dropped, duplicate: _ } = &kept.report;
+    let texts = |names: &'a [Name]| names.iter().map(Name::as_str).collect();
+    let row: PublishedRow<&str> =
+        (kept.id.as_str(), *queued, *dropped, texts(missing), texts(full));
+    encode(&row, out);
+}
+
+pub(super) fn decode_published(until: Millis, blob: &[u8]) -> Result<KeptPublish, Damage> {
+    let (id, queued, dropped, missing, full): PublishedRow<String> = decode(blob)?;
+    let id = PublishId::try_from(id).map_err(|error| Damage::Form(error.to_string()))?;
+    let names = |texts: Vec<String>| -> Result<Vec<Name>, Damage> {
+        texts.iter().map(|text| name(text)).collect()
+    };
+    let (missing, full) = (names(missing)?, names(full)?);
+    let report = SendReport { queued, missing, full, dropped, duplicate: false };
+    Ok(KeptPublish { id, report, until })
 }
 
 fn name(text: &str) -> Result<Name, Damage> {

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::core::{
-    CloseCause, FullPolicy, KeptEpitaph, KeptGroup, KeptMailbox, KeptSeat, Key, Kind,
-    MailboxLimits, Marks, Message, Name, Payload, PluginName, PluginTimer, Run, Sent, Uid,
+    CloseCause, FullPolicy, KeptEpitaph, KeptGroup, KeptMailbox, KeptPublish, KeptSeat, Key, Kind,
+    MailboxLimits, Marks, Message, Name, Payload, PluginName, PluginTimer, PublishId, Run,
+    SendReport, Sent, Uid,
 };
 use std::{fs, io::Write as _};
 
@@ -61,6 +62,13 @@ fn epitaph(called: &str, until: Millis) -> Change {
     Change::Epitaph(KeptEpitaph { name: name(called), key, cause, reason, until }.into())
 }
 
+fn published(id: &str, queued: usize, until: Millis) -> Change {
+    let id = PublishId::try_from(id.to_owned()).expect("tests use valid ids");
+    let (missing, full) = (vec![name("eve")], vec![name("bob"), name("dan")]);
+    let report = SendReport { queued, missing, full, dropped: 2, duplicate: false };
+    Change::Published(KeptPublish { id, report, until }.into())
+}
+
 /// Everything that a store can be told.
 fn changes() -> Vec<Change> {
     let timer =
@@ -84,6 +92,8 @@ fn changes() -> Vec<Change> {
         value("x", Some("1")),
         value("y", Some("2")),
         epitaph("eve", 90_000),
+        published("order 1", 3, 70_000),
+        published("grüß", 0, 80_000),
         // And all of it again, differently.
         marks(1, 9),
         mailbox(2, "bob"),
@@ -96,6 +106,7 @@ fn changes() -> Vec<Change> {
         marks(6, 0),
         Change::Closed { mailbox: Uid(2) },
         sent(7, Kind::Json, b"null", &[(6, 1)]),
+        published("order 1", 1, 90_000),
     ]
 }
 
@@ -167,30 +178,32 @@ fn times_are_those_of_the_calendar() {
     assert_eq!(timer, Some(&3_000));
     let expiries: Vec<Millis> = image.messages.values().map(|sent| sent.expires_at).collect();
     assert_eq!(expiries, [17_000, 17_000, 17_000]);
+    let until: Vec<Millis> = image.published.iter().map(|kept| kept.until).collect();
+    assert_eq!(until, [67_000, 77_000, 87_000]);
     let before = Calendar { unix_ms_at_0: CALENDAR.unix_ms_at_0 + 30_000 };
     assert_eq!(before.mono(CALENDAR.unix(20_000)), 0, "long ago");
 }
 
 #[test]
-fn what_went_is_given_back_to_the_file_system() {
-    const MESSAGES: u64 = 2_000;
-    let size = |folder: &Folder| fs::metadata(folder.file()).expect("it is there").len();
-    for (calls, least, most) in [(0, MESSAGES << 12, u64::MAX), (20, 0, (MESSAGES << 12) / 4)] {
-        let folder = Folder::new();
-        let mut database = Database::open(&folder.file(), CALENDAR).expect("it opens");
+fn publishes_whose_time_is_over_leave_the_file() {
+    let folder = Folder::new();
+    let mut database = Database::open(&folder.file(), CALENDAR).expect("it opens");
+    // More than one batch deletes.
+    let crowd = 3 * database::MIN_FORGOTTEN;
+    let mut write = |changes: Vec<Change>, now| {
         let mut batch = Batch::default();
-        for id in 1..=MESSAGES {
-            batch.add(sent(id, Kind::Text, &[b'x'; 4096], &[(1, id)]));
-        }
-        database.write(&batch, false, 1_000).expect("it can be written");
-        let mut batch = Batch::default();
-        (1..=MESSAGES).for_each(|message| batch.add(Change::Done { message }));
-        database.write(&batch, false, 1_000).expect("it can be written");
-        (0..calls).for_each(|_| database.give_back().expect("it can be written"));
-        database.end(2_000).expect("it can be written");
-        let size = size(&folder);
-        assert!((least..=most).contains(&size), "{size} bytes after {calls} calls");
-    }
+        changes.into_iter().for_each(|change| batch.add(change));
+        database.write(&batch, false, now).expect("it can be written");
+        database.load(&mut |_, _| ()).expect("it can be read").published.len()
+    };
+    let all = (0..crowd).map(|n| published(&n.to_string(), 1, 5_000)).collect();
+    assert_eq!(write(all, 1_000), crowd);
+    assert_eq!(write(vec![], 4_999), crowd, "none is over");
+    let late = write(vec![published("late", 1, 9_000)], 5_000);
+    assert_eq!(late, crowd + 1 - database::MIN_FORGOTTEN - 2, "a part of them");
+    assert_eq!((write(vec![], 5_001), write(vec![], 5_002)), (late - database::MIN_FORGOTTEN, 1));
+    assert_eq!(write(vec![], 8_999), 1, "this one is not over");
+    assert_eq!(write(vec![], 9_000), 0);
 }
 
 #[tokio::test]

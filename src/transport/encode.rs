@@ -109,6 +109,14 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    pub fn bool(&mut self, is_so: bool) {
+        match self.format {
+            Format::Json if is_so => self.out.extend_from_slice(b"true"),
+            Format::Json => self.out.extend_from_slice(b"false"),
+            Format::MsgPack => msgpack::bool(self.out, is_so),
+        }
+    }
+
     /// A payload in the form of its kind.
     #[inline]
     pub fn payload(&mut self, payload: &Payload) {
@@ -249,7 +257,7 @@ pub fn results(format: Format, results: &[PublishResult], out: &mut Vec<u8>) {
         to.item();
         match result {
             Ok(report) => {
-                to.map(4);
+                to.map(4 + usize::from(report.duplicate));
                 to.key("queued");
                 to.u64(report.queued as u64);
                 to.key("missing");
@@ -258,6 +266,10 @@ pub fn results(format: Format, results: &[PublishResult], out: &mut Vec<u8>) {
                 to.names(&report.full);
                 to.key("dropped");
                 to.u64(report.dropped as u64);
+                if report.duplicate {
+                    to.key("duplicate");
+                    to.bool(true);
+                }
                 to.end_map();
             }
             Err(body) => error_map(&mut to, body),

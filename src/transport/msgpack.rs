@@ -38,6 +38,10 @@ pub(super) fn u64(out: &mut Vec<u8>, number: u64) {
     rmp::encode::write_uint(out, number).expect(VEC);
 }
 
+pub(super) fn bool(out: &mut Vec<u8>, is_so: bool) {
+    rmp::encode::write_bool(out, is_so).expect(VEC);
+}
+
 /// Transcodes a JSON text. JSON that MessagePack cannot say (a number that is
 /// out of range, half of a surrogate pair, or nested too deeply) goes out as
 /// a string that holds the JSON text.

@@ -5,7 +5,7 @@ use super::{
     msgpack::{self, MsgPayload},
     payload,
 };
-use crate::core::{Address, BadName, MAX_NAME_BYTES, Message, Name, Payload};
+use crate::core::{Address, BadName, MAX_NAME_BYTES, Message, Name, Payload, PublishId};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 use smallvec::{SmallVec, smallvec};
@@ -14,6 +14,7 @@ use std::{cell::Cell, fmt, marker::PhantomData, sync::Arc};
 /// One item of a publish.
 #[derive(Debug)]
 pub struct Publication {
+    pub id: Option<PublishId>,
     pub to: Address,
     pub message: Arc<Message>,
 }
@@ -76,6 +77,7 @@ fn bad(message: impl Into<std::borrow::Cow<'static, str>>) -> ErrorBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Item<D> {
+    id: Option<String>,
     to: Option<Map<To>>,
     data: D,
     ttl_ms: Option<u64>,
@@ -271,7 +273,10 @@ impl<D> Item<D> {
             return Err(ErrorBody::new(Code::BadName, message));
         }
         let collapse = self.collapse.map(collapse).transpose()?;
-        Ok(Publication { to, message: Message::new(payload(self.data)?, self.ttl_ms, collapse) })
+        let id = self.id.map(PublishId::try_from).transpose();
+        let id = id.map_err(|error| bad(format!("id: {error}")))?;
+        let message = Message::new(payload(self.data)?, self.ttl_ms, collapse);
+        Ok(Publication { id, to, message })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Codecs, by tables and by round trips.
 
 use super::*;
-use crate::core::{Batch, Delivery, Key, Kind, Message, Name, Payload, SendReport};
+use crate::core::{Batch, Delivery, Key, Kind, Message, Name, Payload, PublishId, SendReport};
 use bytes::Bytes;
 use rmpv::Value;
 use smallvec::smallvec;
@@ -172,7 +172,9 @@ fn a_batch_is_written_as_the_protocol_says() {
 fn answers_are_the_same_maps_in_both_formats() {
     let name = |text| Name::parse(text).expect("a good name");
     let key = encode_key(&Key([0xff; 16]));
-    let report = SendReport { queued: 3, missing: vec![name("b\"ob")], full: vec![], dropped: 1 };
+    let missing = vec![name("b\"ob")];
+    let report = SendReport { queued: 3, missing, dropped: 1, ..SendReport::default() };
+    let again = SendReport { queued: 3, duplicate: true, ..SendReport::default() };
     let mut failure = ErrorBody::new(Code::PluginFailed, "no").at(1);
     failure.id = Some("x1".into());
     let mut closed = ErrorBody::new(Code::Closed, "gone");
@@ -196,6 +198,10 @@ fn answers_are_the_same_maps_in_both_formats() {
             &|format, out| error(format, &closed, out),
             r#"{"error":{"code":"closed","message":"gone","reason":"bye"}}"#,
         ),
+        (
+            &|format, out| results(format, &[Ok(again.clone())], out),
+            r#"{"results":[{"queued":3,"missing":[],"full":[],"dropped":0,"duplicate":true}]}"#,
+        ),
         (&|format, out| results(format, &[], out), r#"{"results":[]}"#),
     ];
     for (write, expected) in cases {
@@ -210,7 +216,7 @@ fn answers_are_the_same_maps_in_both_formats() {
 
 #[test]
 fn a_publish_is_the_same_in_both_formats() {
-    let one = r#"{"to":{"mailboxes":["bob"],"groups":["lobby"],"except":["ann"]},"data":{"x":1},"ttl_ms":60000,"collapse":"IBM"}"#;
+    let one = r#"{"id":"order-17","to":{"mailboxes":["bob"],"groups":["lobby"],"except":["ann"]},"data":{"x":1},"ttl_ms":60000,"collapse":"IBM"}"#;
     let many = format!("[{one},{{\"data\":null}},{{\"to\":null,\"data\":\"hi\",\"ttl_ms\":null}}]");
     for (body, count) in [(one, 1), (&many, 3), ("[]", 0)] {
         let as_json = decode_publish(None, body.as_bytes(), 3).expect(body);
@@ -219,6 +225,7 @@ fn a_publish_is_the_same_in_both_formats() {
         assert_eq!(as_json.len(), count);
         for items in [&as_json, &as_msgpack] {
             if let Some(first) = items.first() {
+                assert_eq!(first.id.as_ref().map(PublishId::as_str), Some("order-17"));
                 assert_eq!(first.to.mailboxes[0].as_str(), "bob");
                 assert_eq!(first.to.groups[0].as_str(), "lobby");
                 assert_eq!(first.to.except[0].as_str(), "ann");

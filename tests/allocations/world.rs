@@ -4,7 +4,7 @@ use cometbox::{
     app::{Answers, App, AppLimits, Chain, Now},
     core::{
         Address, Answer, Commit, ConnId, Core, CoreLimits, Effects, FullPolicy, Key, MailboxLimits,
-        Message, Name, OpenMailbox, Payload, PluginName, Polled, ReadFrom, States,
+        Message, Name, OpenMailbox, Payload, PluginName, Polled, PublishId, ReadFrom, States,
     },
     plugin::{
         Accept, Context, Event, Failure, OpenRequest, Outcome, Plugin, PluginLimits, Reads, Wants,
@@ -29,6 +29,8 @@ const CORE: CoreLimits = CoreLimits {
     max_batch_bytes: 1 << 20,
     detach_grace_ms: 5_000,
     closed_memory_ms: 30_000,
+    publish_id_window_ms: 120_000,
+    max_publish_id_bytes: 1 << 30,
 };
 
 const MAILBOX: MailboxLimits =
@@ -108,6 +110,15 @@ impl CoreWorld {
     /// Gives back what the shell has of the deliveries so far.
     pub fn forget_effects(&mut self) {
         self.fx = Effects::default();
+    }
+
+    /// A message for nobody, under an id of 20 bytes.
+    pub fn publish_once(&mut self, number: usize) {
+        let id = PublishId::try_from(format!("publish-{number:012}")).expect("a valid id");
+        let (to, message) = (Address::default(), message());
+        let publish = Some((&to, &message));
+        let commit = Commit { publish, id: Some(&id), ..Commit::default() };
+        self.core.commit(NOW.mono, commit, &mut self.fx).expect("there is room");
     }
 
     /// A message for everybody; everybody is answered and polls again.

@@ -32,6 +32,8 @@ pub const CORE: CoreLimits = CoreLimits {
     max_batch_bytes: 1 << 20,
     detach_grace_ms: 5_000,
     closed_memory_ms: 30_000,
+    publish_id_window_ms: 120_000,
+    max_publish_id_bytes: 1 << 30,
 };
 
 /// # Panics

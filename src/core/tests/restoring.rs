@@ -28,6 +28,9 @@ fn facts(core: &Core) -> String {
     timers.sort();
     let mut out = facts.join("\n");
     let totals = core.totals();
+    for published in core.published.iter() {
+        let _ = write!(out, "\n{published:?}");
+    }
     let _ = write!(
         out,
         "\n{timers:?} {} timers, {} messages of {} bytes, {} bytes of states, {} values of {}",
@@ -77,7 +80,8 @@ impl Walk {
         let mailbox = self.pick(&NAMES);
         match self.random.u8(..12) {
             0 => self.open(mailbox, &mut fx),
-            1..=4 => self.send(&mut fx),
+            1..=3 => self.send(&mut fx),
+            4 => self.publish(&mut fx),
             5..=7 => self.read(mailbox, &mut fx),
             8 => self.act(mailbox, &mut fx),
             9 if self.random.u8(..4) == 0 => {
@@ -137,6 +141,17 @@ impl Walk {
         self.core.commit(self.now, commit, fx).expect("nothing stands against it");
     }
 
+    fn publish(&mut self, fx: &mut Effects) {
+        let id = self.pick(&["1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+        let id = PublishId::try_from(id.to_owned()).expect("a valid id");
+        let (mailbox, group) = (self.pick(&NAMES), self.pick(&GROUPS));
+        let (address, sent) = (to(&[mailbox], &[group], &[]), text("published"));
+        let publish = Some((&address, &sent));
+        let commit = Commit { publish, id: Some(&id), ..Commit::default() };
+        // Where there is no room for another id, nothing happens.
+        let _ = self.core.commit(self.now, commit, fx);
+    }
+
     fn read(&mut self, mailbox: &str, fx: &mut Effects) {
         let Some(key) = self.key_of(mailbox) else { return };
         self.conns += 1;
@@ -187,6 +202,7 @@ impl Walk {
             self.core.mailboxes[slot].ring(self.now, &mut self.core.books);
             self.core.list(slot);
         }
+        self.core.published.forget(self.now);
         self.take();
     }
 

@@ -45,6 +45,8 @@ fn app(name: &str) -> Arc<App> {
             max_batch_bytes: 1 << 20,
             detach_grace_ms: 1_000,
             closed_memory_ms: 1_000,
+            publish_id_window_ms: 120_000,
+            max_publish_id_bytes: 1 << 20,
         },
         mailbox,
         max_mailbox: mailbox,

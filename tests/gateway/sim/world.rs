@@ -72,6 +72,8 @@ impl World {
                 max_batch_bytes: 1 << 20,
                 detach_grace_ms: GRACE_MS,
                 closed_memory_ms: 1_000,
+                publish_id_window_ms: 120_000,
+                max_publish_id_bytes: 1 << 20,
             },
             mailbox: max_mailbox(),
             max_mailbox: max_mailbox(),
