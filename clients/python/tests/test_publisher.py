@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import cometbox
-from gateway import KEY, Case, shared
+from gateway import KEY, QUICK, Case, Proxy, shared
 
 
 class Publishing(Case):
@@ -38,6 +38,23 @@ class Publishing(Case):
         self.assertEqual((await anext(watcher)).data, quote)
         with self.assertRaises(type(bad)):
             await publisher.publish({"symbol": "?"})
+
+    async def test_a_lost_answer_is_asked_for_again_by_its_id(self) -> None:
+        url = shared().url
+        ann = await self.open(url, nick="ann")
+        budgets = iter([9, 9])  # bytes of the first answers; then all of them
+        async with Proxy(shared().address, lambda: next(budgets, 1 << 30)) as proxy:
+            async with cometbox.Publisher(proxy.url, "chat", KEY, QUICK) as publisher:
+                with self.assertLogs("cometbox", "WARNING") as logged:
+                    result = await publisher.publish("once", mailboxes="ann", id="order 17")
+                self.assertEqual(result, cometbox.Result(1, [], [], 0, duplicate=True))
+                self.assertEqual((proxy.cuts, len(logged.output)), (2, 2))
+            items = [cometbox.item(n, mailboxes="ann", id=id) for n, id in ((1, None), (2, "order 18"))]
+            budgets = iter([9])
+            async with cometbox.Publisher(proxy.url, "chat", KEY, QUICK) as publisher:
+                with self.assertRaises(cometbox.NetworkError):
+                    await publisher.batch(items)  # the one without an id could come twice
+        self.assertEqual([(await anext(ann)).data for _ in range(3)], ["once", 1, 2])
 
     async def test_errors(self) -> None:
         url = shared().url

@@ -2,5 +2,4 @@
 from .errors import *
 from .http import Options as Options
 from .mailbox import Mailbox as Mailbox, Message as Message, open as open, resume as resume
-from .publisher import Publisher as Publisher, Result as Result
-from .publisher import item as item, publish_sync as publish_sync
+from .publisher import Publisher as Publisher, Result as Result, item as item, publish_sync as publish_sync

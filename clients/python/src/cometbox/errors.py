@@ -40,5 +40,4 @@ class Overloaded(CometboxError): code = "overloaded"
 class ShuttingDown(CometboxError): code = "shutting_down"
 class NetworkError(CometboxError): code = "network"  # no answer: whether it arrived is not known
 class HttpError(CometboxError): code = "http_error"  # of something between here and the gateway
-# What iterating raises when the mailbox is gone, with what waited in it: open another.
-OPEN_AGAIN = (NotFound, Unauthorized, BadCursor)
+OPEN_AGAIN = (NotFound, Unauthorized, BadCursor)  # while iterating: the mailbox is gone, open another

@@ -26,7 +26,7 @@ async def open(
                 box = await client.request("POST", "/mailboxes", body, more=headers)
             except errors.CometboxError as error:
                 # An opening whose answer got lost may have given the name away: to us.
-                await retry.after(error, options, unheard and isinstance(error, errors.NameTaken))
+                await retry.after(error, options, unheard and isinstance(error, errors.NameTaken) or None)
                 unheard |= isinstance(error, (errors.NetworkError, errors.HttpError))
         client.key, reply = box["key"], from_json(box.get("reply"))
         yield Mailbox(client, box["mailbox"], box["cursor"], reply)
@@ -52,8 +52,7 @@ class Mailbox(AsyncIterator[Message]):
 
     def __init__(self, client: Client, name: str, cursor: int, reply: Any = None) -> None:
         self.name, self.key, self.reply = name, client.key, reply
-        # Up to here all is done; the gateway learns of it by the next read.
-        self.cursor = self._handed_out = cursor
+        self.cursor = self._handed_out = cursor  # done up to here; the next read tells the gateway
         self._client, self._path = client, f"/mailboxes/{quote(name, safe='')}"
         self._retry, self._turn, self._waiting = Retry(), asyncio.Lock(), list[Message]()
 
@@ -65,19 +64,17 @@ class Mailbox(AsyncIterator[Message]):
                 await self._read()
             if self._client.over:
                 raise StopAsyncIteration
-            message = self._waiting.pop(0)
-            self._handed_out = message.seq
-            return message
+            self._handed_out = self._waiting[0].seq
+            return self._waiting.pop(0)
 
     async def _read(self) -> None:
         # After a failure nothing is held, so what waits, or that the gateway is back, shows at once.
         client, started = self._client, monotonic()
         hold = 0 if self._retry.since else max(client.options.wait, 1)
-        path = f"{self._path}?cursor={self.cursor}&wait={hold}"
         try:
-            answer = await client.request("GET", path, wait=hold)
+            answer = await client.request("GET", f"{self._path}?cursor={self.cursor}&wait={hold}", wait=hold)
         except errors.CometboxError as error:
-            return None if client.over else await self._retry.after(error, client.options, False)
+            return None if client.over else await self._retry.after(error, client.options)
         self.lost, self._retry.since = self.lost + answer.get("lost", 0), 0
         messages = [Message(m["seq"], from_json(m["data"])) for m in answer.get("messages", [])]
         self._waiting = [message for message in messages if message.seq > self.cursor]
@@ -90,8 +87,7 @@ class Mailbox(AsyncIterator[Message]):
 
     async def send(self, data: Any) -> Any:
         """The plugin's reply. Never sends twice: after a `NetworkError` it may have arrived."""
-        answer = await self._client.request("POST", self._path, data)
-        return from_json(answer.get("reply"))
+        return from_json((await self._client.request("POST", self._path, data)).get("reply"))
 
     async def close(self) -> None:
         """Ends the mailbox for good, with what waits in it."""
@@ -104,12 +100,12 @@ class Retry:
     """Backs off with full jitter, and raises what is final or has gone on for too long."""
     failures, since = 0, 0.0
 
-    async def after(self, error: errors.CometboxError, options: Options, ours: bool) -> None:
+    async def after(self, error: errors.CometboxError, options: Options, again: bool | None = None) -> None:
         self.since = self.since or monotonic()
         bound = min(options.retry_max, options.retry_min * 2 ** min(self.failures, 30))
         pause, self.failures = error.retry_after + random() * bound, self.failures + 1
         passing = error.status < 300 or error.status in (408, 429) or error.status >= 500
-        again = ours or (passing and error.code != "rejected")  # a plugin's no is final
+        again = passing and error.code != "rejected" if again is None else again  # a plugin's no is final
         if not again or monotonic() + pause - self.since > options.patience:
             self.since = 0  # who goes on nevertheless has new patience
             raise error
