@@ -88,10 +88,12 @@ class Scripted(Case):
         with self.assertRaisesRegex(cometbox.Rejected, "it is rejected"):
             await self.open(url)
 
-    async def test_an_opening_that_was_cut_may_have_taken_our_own_name(self) -> None:
+    async def test_an_opening_without_a_clear_answer_may_have_taken_our_own_name(self) -> None:
         taken = refusal(409, "name_taken")
-        url = await self.serve("cut", taken, taken, OPENED)
-        self.assertEqual((await self.open(url)).name, "ann")
+        for unheard in ("cut", (502, "<h1>Bad Gateway</h1>"), refusal(507, "not_kept")):
+            with self.subTest(unheard):
+                url = await self.serve(unheard, taken, taken, OPENED)
+                self.assertEqual((await self.open(url)).name, "ann")
         url = await self.serve(refusal(500, "plugin_failed"), taken)
         with self.assertRaises(cometbox.NameTaken):
             await self.open(url)

@@ -25,9 +25,9 @@ async def open(
             try:
                 box = await client.request("POST", "/mailboxes", body, more=headers)
             except errors.CometboxError as error:
-                # An opening whose answer got lost may have given the name away: to us.
+                # An opening without an answer, or not kept, may have given the name away: to us.
                 await retry.after(error, options, unheard and isinstance(error, errors.NameTaken) or None)
-                unheard |= isinstance(error, (errors.NetworkError, errors.HttpError))
+                unheard |= error.code in ("network", "http_error", "not_kept")
         client.key, reply = box["key"], from_json(box.get("reply"))
         yield Mailbox(client, box["mailbox"], box["cursor"], reply)
 
