@@ -16,7 +16,7 @@ use super::{
 use crate::{
     core::{Answer, ConnId, Key, MailboxId, Name, Polled, ReadFrom},
     plugin::OpenRequest,
-    transport::{self, Code, ErrorBody, StreamFormat, bayeux},
+    transport::{self, Code, ErrorBody, StreamFormat},
 };
 use percent_encoding::percent_decode_str;
 use std::{borrow::Cow, sync::Arc};
@@ -213,15 +213,7 @@ fn mailbox_name(encoded: &str) -> Result<Cow<'_, str>, NoRoute> {
 
 /// As clients of Bayeux may publish to, but for the slash in front.
 fn channel_name(encoded: &str) -> Result<Name, ErrorBody> {
-    let bad = |why: String| ErrorBody::new(Code::BadName, format!("channel: {why}"));
-    let name = Name::parse(&decode("channel", encoded)?).map_err(|error| bad(error.to_string()))?;
-    if name.is_pattern() {
-        return Err(bad("nothing can be sent to a pattern".into()));
-    }
-    if bayeux::is_meta(name.as_str()) {
-        return Err(bad("meta is for the protocol of Bayeux itself".into()));
-    }
-    Ok(name)
+    transport::channel(&decode("channel", encoded)?)
 }
 
 fn decode<'a>(what: &str, encoded: &'a str) -> Result<Cow<'a, str>, ErrorBody> {

@@ -7,8 +7,9 @@ use super::{
     msgpack::{self, MsgPayload},
     payload::from_json,
     publish::Map,
+    query,
 };
-use crate::core::Payload;
+use crate::core::{Name, Payload};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -21,6 +22,8 @@ pub struct Frame {
     pub id: Option<u64>,
     /// A message for the plugins.
     pub send: Option<Payload>,
+    /// The group that the message is meant for.
+    pub channel: Option<Name>,
 }
 
 /// As it is written; `D` is the format's payload.
@@ -32,6 +35,7 @@ struct Written<D> {
     // Not just `Option`, for which a null is nothing.
     #[serde(default = "none", deserialize_with = "some")]
     send: Option<D>,
+    channel: Option<String>,
 }
 
 fn none<D>() -> Option<D> {
@@ -81,20 +85,21 @@ pub fn decode_frame(format: Format, bytes: &[u8]) -> Result<Frame, ErrorBody> {
         let name = if format == Format::Json { "JSON" } else { "MessagePack" };
         let message = format!(
             "no valid {name} message: {error}; there is {{\"cursor\":N}}, to confirm, and \
-             {{\"id\":N,\"send\":DATA}}"
+             {{\"id\":N,\"send\":DATA}}, perhaps with \"channel\":GROUP"
         );
         ErrorBody::new(Code::BadRequest, message)
     };
     match format {
         Format::Json => {
-            let Map(Written { cursor, id, send }) =
+            let Map(Written { cursor, id, send, channel }) =
                 serde_json::from_slice::<Map<Written<&RawValue>>>(bytes)
                     .map_err(|error| bad(&error))?;
-            Ok(Frame { cursor, id, send: send.map(from_json) })
+            let channel = channel.as_deref().map(query::channel).transpose()?;
+            Ok(Frame { cursor, id, send: send.map(from_json), channel })
         }
         Format::MsgPack => {
             let mut reader = msgpack::reader(bytes);
-            let Map(Written { cursor, id, send }) =
+            let Map(Written { cursor, id, send, channel }) =
                 Map::<Written<MsgPayload>>::deserialize(&mut reader)
                     .map_err(|error| bad(&error))?;
             if !msgpack::is_at_end(&mut reader) {
@@ -102,7 +107,8 @@ pub fn decode_frame(format: Format, bytes: &[u8]) -> Result<Frame, ErrorBody> {
             }
             let send = send.map(|MsgPayload(payload)| payload).transpose();
             let send = send.map_err(|why| ErrorBody::new(Code::BadPayload, why))?;
-            Ok(Frame { cursor, id, send })
+            let channel = channel.as_deref().map(query::channel).transpose()?;
+            Ok(Frame { cursor, id, send, channel })
         }
     }
 }

@@ -23,8 +23,8 @@ pub use frame::{Frame, decode_frame, key_of_sub_protocols, refused, replied};
 pub use payload::decode_body;
 pub use publish::{Publication, Publications, decode_publish, is_batch};
 pub use query::{
-    KeyText, ReadQuery, SendQuery, bearer, decode_key, encode_key, header_cursor, key_query,
-    read_query, send_query, split_once,
+    KeyText, ReadQuery, SendQuery, bearer, channel, decode_key, encode_key, header_cursor,
+    key_query, read_query, send_query, split_once,
 };
 pub use stream::StreamFormat;
 

@@ -1,7 +1,7 @@
 //! Keys, and the parameters of a URL.
 
-use super::{Code, ErrorBody};
-use crate::core::Key;
+use super::{Code, ErrorBody, bayeux};
+use crate::core::{Key, Name};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 /// A key as text: 22 characters of base64url.
@@ -120,6 +120,22 @@ pub fn send_query(query: Option<&str>) -> Result<SendQuery<'_>, ErrorBody> {
         }
     }
     Ok(send)
+}
+
+/// The group that a client says its message is meant for.
+///
+/// # Errors
+/// `bad_name` if nobody can send to it.
+pub fn channel(text: &str) -> Result<Name, ErrorBody> {
+    let bad = |why: &str| ErrorBody::new(Code::BadName, format!("channel: {why}"));
+    let name = Name::parse(text).map_err(|error| bad(&error.to_string()))?;
+    if name.is_pattern() {
+        return Err(bad("nothing can be sent to a pattern"));
+    }
+    if bayeux::is_meta(name.as_str()) {
+        return Err(bad("meta is for the protocol of Bayeux itself"));
+    }
+    Ok(name)
 }
 
 /// Names and values.

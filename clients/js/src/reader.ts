@@ -209,7 +209,7 @@ export class Reader {
         } else if (ours || (code != 'rejected' && (status == 0 || status == 408 || status == 429 || status >= 500))) {
           failures++
           // Not what the gateway said, so whether it did something is not known.
-          if (!box && (status == 0 || code == 'http_error')) oursUntil = Date.now() + reclaim
+          if (!box && (status == 0 || code == 'http_error' || code == 'not_kept')) oursUntil = Date.now() + reclaim
           this.#change(ours ? 'opening' : 'offline', failure)
           pause = retryAfter * 1000 + backoff
         } else {

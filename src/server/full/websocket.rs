@@ -20,7 +20,7 @@ use super::{
     linger,
 };
 use crate::{
-    core::{Batch, Key, Payload},
+    core::{Batch, Key, Name, Payload},
     transport::{self, Code, ErrorBody, Format, Frame},
 };
 use bytes::Bytes;
@@ -338,7 +338,7 @@ impl Session {
                 .map_err(|error| errors::access(name, error))?;
         }
         let Some(data) = frame.send else { return Ok(None) };
-        let result = self.send(key, &data).await;
+        let result = self.send(key, frame.channel.as_ref(), &data).await;
         let status = match &result {
             Ok(None) => 204,
             Ok(Some(_)) => 200,
@@ -348,11 +348,16 @@ impl Session {
         result
     }
 
-    async fn send(&self, key: Key, data: &Payload) -> Result<Option<Payload>, ErrorBody> {
+    async fn send(
+        &self,
+        key: Key,
+        channel: Option<&Name>,
+        data: &Payload,
+    ) -> Result<Option<Payload>, ErrorBody> {
         self.app.check_store()?;
         let reply = {
             let _turn = self.app.turn().await;
-            self.app.call(|app, now, out| app.message(now, &self.mailbox, key, None, data, out))
+            self.app.call(|app, now, out| app.message(now, &self.mailbox, key, channel, data, out))
         };
         let reply = reply.map_err(|refusal| errors::refusal(&self.mailbox, refusal))?;
         self.app.settled().await?;

@@ -1,7 +1,10 @@
 //! Requests: bodies, forms, callbacks, cookies, origins.
 
 use super::{Bayeux, publish, start, text};
-use crate::support::{Gateway, Response, component};
+use crate::{
+    streams::reader::Socket,
+    support::{Gateway, Response, component},
+};
 use serde_json::{Value, json};
 
 const SHAKE: &str = r#"{"channel":"/meta/handshake","version":"1.0","id":"7","supportedConnectionTypes":["long-polling","callback-polling"]}"#;
@@ -319,7 +322,11 @@ fn a_native_client_can_name_a_channel() {
     }
     assert_eq!(client.post(&format!("{path}&channel=service/b"), "0").status, 204);
     assert_eq!(client.post(&format!("{path}&channel=a%2Fb"), "1").status, 204);
-    assert_eq!(client.get(&path).json()["messages"][0]["data"], 1);
+    let mut socket = Socket::open(&gateway, &path, None).expect("a handshake");
+    socket.send(&json!({"send": 2, "channel": "a/b"}));
+    let batch = client.get(&path).json();
+    assert_eq!(batch["messages"][0]["data"], 1);
+    assert_eq!(client.get(&format!("{path}&cursor=1")).json()["messages"][0]["data"], 2);
 }
 
 #[test]

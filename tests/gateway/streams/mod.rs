@@ -3,7 +3,7 @@
 
 mod browsers;
 mod change;
-mod reader;
+pub mod reader;
 mod shared;
 mod stream;
 mod unread;

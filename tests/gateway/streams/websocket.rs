@@ -34,6 +34,8 @@ fn messages_go_in_and_replies_come_out() {
         (json!({"id": 8, "cursor": 1}), json!(8), 400, "bad_cursor"),
         (json!({"id": 9, "say": 1}), json!(null), 400, "bad_request"),
         (json!(["send"]), json!(null), 400, "bad_request"),
+        (json!({"id": 10, "send": 1, "channel": "a/*"}), json!(null), 400, "bad_name"),
+        (json!({"id": 11, "send": 1, "channel": 5}), json!(null), 400, "bad_request"),
     ] {
         socket.send(&said);
         let answer = socket.json().expect("an answer");

@@ -74,7 +74,11 @@ impl Caller<'_> {
                 Ok(what) => self.act(said, what, waiting, replies).await,
                 Err(fault) => Err(fault.clone()),
             };
-            if let Err(fault) = done {
+            if let Err(mut fault) = done {
+                if said.is_handshake() {
+                    // Without a word it would go by what it was told last.
+                    fault.reconnect.get_or_insert(Reconnect::Handshake);
+                }
                 replies.push(&Reply::refused(said, &fault));
             }
         }
