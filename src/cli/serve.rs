@@ -16,6 +16,7 @@ use crate::{
     server::{self, DevSite, End, Gateway, HostedApp, Listeners, Tls},
 };
 use anyhow::Context;
+use futures_util::FutureExt;
 use std::{
     net::SocketAddr,
     path::Path,
@@ -109,9 +110,19 @@ async fn serve_on(
         let ended = server::run_until(gateway, listeners, handed, end).await;
         hangups.abort();
         let Some((successor, given_up)) = ended else { return Ok(()) };
-        let Some((sockets, back)) = successor.hand_over(given_up).await else { return Ok(()) };
-        tracing::warn!("the stores are opened again");
-        (listeners, handed) = (sockets.listeners(tls)?, back);
+        match successor.hand_over(given_up).await {
+            Ok(process) => {
+                // A signal that came meanwhile was meant for whoever serves.
+                if shutdown.as_mut().now_or_never().is_some() {
+                    service::terminate(process);
+                }
+                return Ok(());
+            }
+            Err((sockets, back)) => {
+                tracing::warn!("the stores are opened again");
+                (listeners, handed) = (sockets.listeners(tls)?, back);
+            }
+        }
     }
 }
 

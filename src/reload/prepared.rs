@@ -12,7 +12,7 @@ use crate::{
     plugin::wasm::{Engine, WasmPlugin},
 };
 use parking_lot::Mutex;
-use std::{fmt, fs, os::unix::fs::MetadataExt, path::Path, sync::Arc};
+use std::{fmt, fs, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 
 /// Plugins of apps, loaded. A copy is about the same ones.
 #[derive(Clone, Default)]
@@ -39,17 +39,20 @@ pub async fn prepare(engine: &Engine, apps: &[AppConfig]) -> Result<Prepared, Re
     let prepared = Prepared::default();
     for app in apps {
         let loaded = load_app(engine, app).await;
-        let loaded = loaded.map_err(|ReloadError(why)| {
+        let (loaded, compile) = loaded.map_err(|ReloadError(why)| {
             let line = why.lines().next().unwrap_or_default();
             tracing::error!(app = app.name, "not loaded: {line}");
             ReloadError(format!("app {}: {why}", app.name))
         })?;
+        let compile_ms = u64::try_from(compile.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(app = app.name, compile_ms, "compiled");
         prepared.0.lock().extend(loaded);
     }
     Ok(prepared)
 }
 
-async fn load_app(engine: &Engine, app: &AppConfig) -> Result<Vec<One>, ReloadError> {
+/// With how long that took.
+async fn load_app(engine: &Engine, app: &AppConfig) -> Result<(Vec<One>, Duration), ReloadError> {
     let (mut parts, mut stamps) = (Vec::new(), Vec::new());
     for plugin in &app.plugins {
         let spec = PluginSpec::from(plugin);
@@ -58,7 +61,7 @@ async fn load_app(engine: &Engine, app: &AppConfig) -> Result<Vec<One>, ReloadEr
         parts.push(Part::New { spec, component });
     }
     let loaded = load::chain(engine.clone(), parts, app.limits.plugin).await;
-    let (loaded, _) = loaded.map_err(ReloadError)?;
+    let (loaded, took) = loaded.map_err(ReloadError)?;
     let name: Arc<str> = app.name.as_str().into();
     let ones = app.plugins.iter().zip(stamps).zip(loaded).map(|((plugin, stamp), loaded)| One {
         app: name.clone(),
@@ -67,7 +70,7 @@ async fn load_app(engine: &Engine, app: &AppConfig) -> Result<Vec<One>, ReloadEr
         stamp: Some(stamp.unwrap_or_default()),
         loaded,
     });
-    Ok(ones.collect())
+    Ok((ones.collect(), took))
 }
 
 impl fmt::Debug for Prepared {

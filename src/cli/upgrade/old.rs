@@ -185,25 +185,25 @@ pub(in super::super) struct Successor {
 }
 
 impl Successor {
-    /// Hands over, once the stores are closed. If that fails, returns what this
-    /// process goes on with.
+    /// Hands over, once the stores are closed. Returns the process that serves;
+    /// if that fails, what this one goes on with.
     pub(in super::super) async fn hand_over(
         mut self,
         handed: Vec<Handed>,
-    ) -> Option<(Sockets, Vec<Handed>)> {
+    ) -> Result<u32, (Sockets, Vec<Handed>)> {
         self.asker.step("held reads are answered, and the store is closed").await;
         let process = self.child.id().unwrap_or_default();
         match self.give(&handed).await {
             Ok(()) => {
                 service::main_process(process);
                 self.asker.done(&format!("process {process} serves")).await;
-                None
+                Ok(process)
             }
             Err(why) => {
                 // Whatever it is at, it must not have the stores any more.
                 let _ = self.child.kill().await;
                 self.asker.failed(&format!("{why:#}")).await;
-                Some((self.sockets, handed))
+                Err((self.sockets, handed))
             }
         }
     }

@@ -60,8 +60,8 @@ impl Conns {
         Seat { gateway: gateway.clone(), site, index, conn }
     }
 
-    /// Ends the connections that another gateway's clients come again from, but
-    /// for those that end with the answer they wait for.
+    /// While the gateway hands over, which began at `since_ms`: ends what cannot
+    /// go along, but for what ends with the answer that it waits for.
     pub(in super::super) fn finish_for_handover(&self, since_ms: u64) {
         let now_ms = self.clock.coarse_ms();
         for (_, conn) in &*self.all.lock() {

@@ -132,7 +132,7 @@ fn a_process_that_dies_while_it_takes_over_is_replaced_by_the_old_one() {
         let upgrade = scope.spawn(|| service.upgrade());
         eventually(|| service.log().contains("the store is closed"), "it hands over");
         eventually(|| service.log().matches("the store is read").count() == 1, "it has the store");
-        service.kill_started();
+        service.signal_started("KILL");
         let (said, is_upgraded) = upgrade.join().expect("the command ends");
         assert!(!is_upgraded && said.contains("signal: 9"), "{said}");
     });
@@ -141,6 +141,39 @@ fn a_process_that_dies_while_it_takes_over_is_replaced_by_the_old_one() {
     assert_eq!((&read["messages"][0]["data"], &read["lost"]), (&1.into(), &0.into()));
     client.publish_to("ann", "2");
     assert_eq!(waiting(&mut client, &key, 1).json()["messages"][0]["data"], 2);
+}
+
+#[test]
+fn a_signal_to_end_is_for_whichever_process_comes_to_serve() {
+    for (name, settings, is_killed) in
+        [("the new one", "", false), ("the old one, again", "settings = { load = \"loop\" }", true)]
+    {
+        let service = Service::start(&app(""));
+        // A request that goes on, so that what follows has time.
+        let mut slow = Client::connect(service.addr);
+        slow.send_raw(
+            b"POST /lab/mailboxes HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n\
+              content-length: 2\r\n\r\n",
+        );
+        assert_eq!(slow.receive().expect("an interim answer").status, 100, "{name}");
+        service.configure(&app(settings));
+        service.signal("USR2");
+        eventually(|| service.log().contains("handing over"), "the new process is ready");
+        service.signal_started("STOP");
+        slow.send_raw(b"{}");
+        let answer = slow.receive().expect("what runs is finished");
+        assert_eq!((answer.status, answer.header("connection")), (201, Some("close")), "{name}");
+        eventually(|| service.log().contains("the store is closed"), "it hands over");
+        service.signal("TERM");
+        if is_killed {
+            service.signal_started("KILL");
+        }
+        service.signal_started("CONT");
+        assert!(service.wait_for_first().success(), "{name}: {}", service.log());
+        eventually(|| service.log().contains("shutting down"), "whoever serves ends");
+        let serves = service.log().contains(" serves");
+        assert_eq!(serves, !is_killed, "{name}: {}", service.log());
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     time::Instant,
 };
@@ -210,9 +210,22 @@ impl Service {
         signal(self.process(), name);
     }
 
-    /// Kills the process that was started last, whatever it is at.
-    pub fn kill_started(&self) {
-        signal(*self.started().last().expect("one was started"), "KILL");
+    /// To the process that was started last, whatever it is at.
+    pub fn signal_started(&self, name: &str) {
+        signal(*self.started().last().expect("one was started"), name);
+    }
+
+    /// How the process ended that the test has started.
+    pub fn wait_for_first(&self) -> ExitStatus {
+        let mut status = None;
+        eventually(
+            || {
+                status = self.first().try_wait().expect("it is our child");
+                status.is_some()
+            },
+            "the first process ends",
+        );
+        status.expect("it was just there")
     }
 
     fn started(&self) -> Vec<u32> {
