@@ -7,6 +7,7 @@ mod plugins;
 mod serve;
 mod service;
 mod sockets;
+mod store;
 mod upgrade;
 
 use clap::{Parser, Subcommand};
@@ -82,6 +83,9 @@ enum Command {
         /// The folder to make, named like the plugin
         name: PathBuf,
     },
+    /// Check or repair what [store] keeps
+    #[command(subcommand)]
+    Store(store::Command),
     /// Check a configuration file, its certificate, and the plugins that are built
     Check {
         #[command(flatten)]
@@ -135,6 +139,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Upgrade { config } => upgrade::upgrade(&config.path).await,
         Command::Build { dir } => plugins::build(&dir).await,
         Command::New { name } => plugins::scaffold(&name),
+        Command::Store(command) => store::run(&command),
         Command::Check { config } => plugins::check(&config.path),
     }
 }

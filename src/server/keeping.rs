@@ -20,7 +20,7 @@ pub(super) fn open(config: &StoreConfig, app: &str, clock: Clock) -> Result<Kept
     })?;
     let now = clock.now();
     let calendar = Calendar { unix_ms_at_0: now.unix_ms.saturating_sub(now.mono) };
-    let path = folder.join(format!("{app}.sqlite"));
+    let path = store::file_of(folder, app);
     let (started, mut told) = (Instant::now(), Instant::now());
     let opened = store::open(&path, calendar, &mut |done, all| {
         if told.elapsed() >= PROGRESS {
@@ -43,6 +43,9 @@ pub(super) fn open(config: &StoreConfig, app: &str, clock: Clock) -> Result<Kept
                 "the gateway did not end in order about {seconds} s ago: what was not on disk by \
                  then is missing"
             );
+            if let Some(log) = opened.log.filter(|log| !log.is_whole()) {
+                tracing::warn!(app, "{log}");
+            }
         }
     }
     let restart = Restart {

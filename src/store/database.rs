@@ -10,6 +10,8 @@
 use super::{
     Calendar, OpenError,
     batch::Batch,
+    log::{self, LogEnd},
+    log_of,
     rows::{self, Damage},
 };
 use crate::core::{Image, Marks, Millis, PluginName, Uid};
@@ -17,10 +19,10 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 use std::path::{Path, PathBuf};
 
 /// Of the tables below; raised when they change.
-const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 2;
 
 /// What says that a file is ours (`PRAGMA application_id`): "CBox".
-const APPLICATION_ID: i32 = 0x4342_6f78;
+pub(super) const APPLICATION_ID: i32 = 0x4342_6f78;
 
 const TABLES: &str = "
     CREATE TABLE mailbox (uid INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;
@@ -65,6 +67,8 @@ pub(super) struct Database {
     /// `synchronous` is `FULL`.
     syncs: bool,
     row: Vec<u8>,
+    /// What the process before has left in the log; none, if it ended in order.
+    pub log: Option<LogEnd>,
 }
 
 impl Database {
@@ -73,32 +77,44 @@ impl Database {
     pub fn open(path: &Path, calendar: Calendar) -> Result<Self, OpenError> {
         let failed = |error| OpenError::of(path, error);
         let connection = Connection::open(path).map_err(failed)?;
-        let mut database =
-            Self { connection, path: path.to_owned(), calendar, syncs: false, row: Vec::new() };
+        let (path, row) = (path.to_owned(), Vec::new());
+        let mut database = Self { connection, path, calendar, syncs: false, row, log: None };
         database.prepare()?;
         Ok(database)
+    }
+
+    /// To write without a batch.
+    pub fn into_parts(self) -> (Connection, PathBuf) {
+        (self.connection, self.path)
     }
 
     fn prepare(&mut self) -> Result<(), OpenError> {
         let failed = |error| OpenError::of(&self.path, error);
         let pragma =
             |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+        let count_tables = || {
+            let sql = "SELECT count(*) FROM sqlite_schema";
+            self.connection.query_row(sql, (), |row| row.get::<_, u32>(0)).map_err(failed)
+        };
         // The first statement that touches the file takes the lock, for good.
+        self.connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE").map_err(failed)?;
+        if count_tables()? == 0 {
+            self.connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(failed)?;
+        }
+        // Nobody writes to the log any more, and it is not written over yet.
+        self.log = log::examine(&log_of(&self.path)).map_err(|error| OpenError::Failed {
+            path: self.path.clone(),
+            error: format!("its log: {error}"),
+        })?;
         self.connection
             .execute_batch(&format!(
-                "PRAGMA locking_mode = EXCLUSIVE;
-                 PRAGMA auto_vacuum = INCREMENTAL;
-                 PRAGMA journal_mode = WAL;
+                "PRAGMA journal_mode = WAL;
                  PRAGMA synchronous = NORMAL;
                  PRAGMA journal_size_limit = {LOG_BYTES};
                  BEGIN IMMEDIATE;"
             ))
             .map_err(failed)?;
-        let tables: u32 = self
-            .connection
-            .query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))
-            .map_err(failed)?;
-        if tables == 0 {
+        if count_tables()? == 0 {
             self.connection.execute_batch(TABLES).map_err(failed)?;
             self.connection
                 .pragma_update(None, "application_id", APPLICATION_ID)
@@ -123,7 +139,9 @@ impl Database {
     /// [`Database::end`], this one counts as one that did not.
     pub fn begin_life(&mut self) -> rusqlite::Result<LastLife> {
         let last = self.connection.query_row("SELECT seen, ended FROM life", (), |row| {
-            Ok(LastLife { seen_unix_ms: unsigned(row, 0)?, ended: row.get(1)? })
+            // That it did not may have been in what is cut off.
+            let is_whole = self.log.is_none_or(|log| log.is_whole());
+            Ok(LastLife { seen_unix_ms: unsigned(row, 0)?, ended: row.get(1)? && is_whole })
         })?;
         self.sync(true)?;
         self.connection.execute("UPDATE life SET ended = 0", ())?;

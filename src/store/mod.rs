@@ -11,12 +11,17 @@
 
 mod batch;
 mod database;
+mod inspect;
+mod log;
 mod rows;
+mod salvage;
 
 #[cfg(test)]
 mod tests;
 
 pub use database::LastLife;
+pub use inspect::{Findings, Repaired, check, repair};
+pub use log::LogEnd;
 pub use rows::Calendar;
 
 use crate::core::{Change, Image, Millis};
@@ -66,8 +71,8 @@ pub enum OpenError {
     )]
     Version { path: PathBuf, version: i32 },
     #[error(
-        "{}: damaged at {what}. Put a copy of it back, or move it away to start without what is \
-         in it", path.display()
+        "{}: damaged: {what}. `cometbox store check` says more, and `cometbox store repair` saves \
+         what can be read", path.display()
     )]
     Damaged { path: PathBuf, what: String },
     #[error("{}: {error}", path.display())]
@@ -139,6 +144,8 @@ pub struct Store {
 pub struct Opened {
     pub image: Image,
     pub last_life: LastLife,
+    /// What it has left in the log; none, if it ended in order.
+    pub log: Option<LogEnd>,
     /// Messages that were sent before have lower ids.
     next_id: u64,
     database: Database,
@@ -157,7 +164,25 @@ pub fn open(
     let mut database = Database::open(path, calendar)?;
     let image = database.load(progress)?;
     let last_life = database.begin_life().map_err(|error| OpenError::of(path, error))?;
-    Ok(Opened { next_id: image.next_id, image, last_life, database })
+    let log = database.log;
+    Ok(Opened { next_id: image.next_id, image, last_life, log, database })
+}
+
+/// Where an app's store is, in the folder of all.
+#[must_use]
+pub fn file_of(folder: &Path, app: &str) -> PathBuf {
+    folder.join(format!("{app}.sqlite"))
+}
+
+/// The write-ahead log of a file.
+fn log_of(path: &Path) -> PathBuf {
+    with_suffix(path, "-wal")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 impl Opened {

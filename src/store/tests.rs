@@ -1,5 +1,7 @@
 //! What a file gives back, and what happens where it cannot.
 
+mod damage;
+
 use super::*;
 use crate::core::{
     CloseCause, FullPolicy, KeptEpitaph, KeptGroup, KeptMailbox, KeptPublish, KeptSeat, Key, Kind,
@@ -249,7 +251,7 @@ fn a_file_that_is_no_good_says_so() {
     };
     edit("UPDATE message SET row = CAST(x'00' || substr(row, 2) AS BLOB) WHERE id = 7");
     let why = refusal(&folder);
-    assert!(why.contains("message Integer(7)") && why.contains("move it away"), "{why}");
+    assert!(why.contains("message Integer(7)") && why.contains("store repair"), "{why}");
     edit("UPDATE message SET row = x'' WHERE id = 7; PRAGMA user_version = 99");
     assert!(refusal(&folder).contains("format 99"));
     edit("PRAGMA application_id = 1");

@@ -7,6 +7,7 @@ mod http;
 mod ids;
 mod kept;
 mod late;
+mod mend;
 mod neighbour;
 mod plugins;
 mod sim;

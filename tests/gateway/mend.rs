@@ -1,0 +1,113 @@
+//! A damaged store, as its operator meets it.
+
+use crate::support::{BINARY, Client, Gateway, lab};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+const MESSAGES: usize = 50;
+
+/// Runs `cometbox` with a configuration file.
+fn run(folder: &Path, command: &[&str]) -> Output {
+    let config = folder.join("cometbox.toml");
+    let mut run = Command::new(BINARY);
+    run.args(command).arg("--config").arg(config).output().expect("the binary is there")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
+}
+
+/// The texts that wait in a mailbox.
+fn waiting(client: &mut Client, name: &str, key: &str) -> Vec<String> {
+    let path = format!("/lab/mailboxes/{name}?key={key}&cursor=0&wait=0");
+    let batch = client.get(&path).json();
+    let messages = batch["messages"].as_array().unwrap_or_else(|| panic!("messages: {batch}"));
+    messages.iter().map(|message| message["data"].as_str().expect("a text").into()).collect()
+}
+
+#[test]
+fn a_damaged_store_is_told_checked_and_repaired() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().join("store");
+    let config = lab("") + &format!("[store]\npath = {:?}\n", store.display().to_string());
+    let file = folder.path().join("cometbox.toml");
+    fs::write(&file, format!("listen = \"127.0.0.1:0\"\n{config}")).expect("a new folder");
+    let (check, repair) = (["store", "check"], ["store", "repair"]);
+    let none = run(folder.path(), &check);
+    assert!(!none.status.success() && said(&none).contains("no store yet"), "{}", said(&none));
+
+    let mut gateway = Gateway::start(&config);
+    let mut client = gateway.client();
+    let keys = ["ann", "bob"].map(|name| client.open(name));
+    let text = |n: usize| format!("message {n}.");
+    for n in 0..MESSAGES {
+        client.publish_to("ann", &format!("{:?}", text(n)));
+    }
+    client.publish_to("bob", "\"hello\"");
+    let busy = run(folder.path(), &check);
+    assert!(!busy.status.success() && said(&busy).contains("another process"), "{}", said(&busy));
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+    let sound = run(folder.path(), &check);
+    assert!(sound.status.success(), "{}", said(&sound));
+    let counts = format!("2 mailboxes, {} messages", MESSAGES + 1);
+    assert!(said(&sound).contains(&counts), "{}", said(&sound));
+
+    // One letter in one message.
+    let path = store.join("lab.sqlite");
+    let mut bytes = fs::read(&path).expect("it is there");
+    let at = |bytes: &[u8]| bytes.windows(10).position(|found| found == b"message 7.");
+    let place = at(&bytes).expect("it is there");
+    bytes[place] = b'M';
+    fs::write(&path, &bytes).expect("it can be written");
+
+    let refused = run(folder.path(), &["serve"]);
+    assert!(!refused.status.success());
+    assert!(said(&refused).contains("cometbox store repair"), "{}", said(&refused));
+    let damaged = run(folder.path(), &check);
+    assert!(!damaged.status.success() && said(&damaged).contains("damaged"), "{}", said(&damaged));
+    let repaired = run(folder.path(), &repair);
+    assert!(repaired.status.success(), "{}", said(&repaired));
+    let kept = store.join("lab.sqlite.damaged-1");
+    assert!(said(&repaired).contains(&kept.display().to_string()), "{}", said(&repaired));
+    assert!(said(&repaired).contains("its checksum is wrong"), "{}", said(&repaired));
+    assert_eq!(fs::read(kept).expect("it is there"), bytes);
+    let again = run(folder.path(), &repair);
+    assert!(again.status.success() && said(&again).contains("left alone"), "{}", said(&again));
+
+    let gateway = Gateway::start(&config);
+    let mut client = gateway.client();
+    let rest: Vec<String> = (0..MESSAGES).filter(|n| *n != 7).map(text).collect();
+    assert_eq!(waiting(&mut client, "ann", &keys[0]), rest);
+    assert_eq!(waiting(&mut client, "bob", &keys[1]), ["hello"]);
+    // And it goes on.
+    client.publish_to("bob", "\"again\"");
+    assert_eq!(waiting(&mut client, "bob", &keys[1]), ["hello", "again"]);
+}
+
+/// What a crash leaves at the log's end is told when the gateway starts.
+#[test]
+fn what_is_cut_off_a_log_is_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = lab("") + &format!("[store]\npath = {:?}\n", folder.path().display().to_string());
+    let mut gateway = Gateway::start(&config);
+    let mut client = gateway.client();
+    let key = client.open("ann");
+    for n in 0..3 {
+        client.publish_to("ann", &format!("\"{n}\""));
+    }
+    gateway.signal("KILL");
+    gateway.wait();
+    let log = folder.path().join("lab.sqlite-wal");
+    let mut bytes = fs::read(&log).expect("there is a log");
+    bytes.truncate(bytes.len() - 10);
+    fs::write(&log, bytes).expect("it can be written");
+
+    let gateway = Gateway::start(&config);
+    let told = gateway.log();
+    assert!(told.contains("of one that was being written are cut off"), "{told}");
+    assert_eq!(waiting(&mut gateway.client(), "ann", &key), ["0", "1"]);
+}
