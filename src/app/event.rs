@@ -1,6 +1,6 @@
 //! The way of an event: snapshot, call, commit.
 
-use super::{App, COSTLY_MS, Now, Opened, Refusal, SUSPECT_MS, Serving};
+use super::{App, AppLimits, COSTLY_MS, Now, Opened, Refusal, SUSPECT_MS, Serving};
 use crate::{
     core::{
         Action, Commit, CommitError, Committed, Effects, Key, Name, Notice, OpenMailbox, Payload,
@@ -83,12 +83,13 @@ impl App {
     }
 
     fn mailbox_to_open(&self, name: Name, key: Key, states: States, accept: Accept) -> OpenMailbox {
-        let (mut limits, max) = (self.limits.mailbox, self.limits.max_mailbox);
+        let AppLimits { mailbox: mut limits, max_mailbox: max, linger_ms, max_linger_ms, .. } =
+            self.limits();
         limits.messages = accept.messages.unwrap_or(limits.messages).clamp(1, max.messages);
         limits.bytes = accept.bytes.unwrap_or(limits.bytes).min(max.bytes);
         limits.full = accept.full.unwrap_or(limits.full);
         limits.per_second = accept.per_second.unwrap_or(limits.per_second);
-        let linger_ms = accept.linger_ms.unwrap_or(self.limits.linger_ms);
+        let linger_ms = accept.linger_ms.unwrap_or(linger_ms);
         OpenMailbox {
             name,
             key,
@@ -97,7 +98,7 @@ impl App {
             identity: accept.identity,
             states,
             groups: accept.groups,
-            linger_ms: linger_ms.min(self.limits.max_linger_ms),
+            linger_ms: linger_ms.min(max_linger_ms),
             limits,
             first: accept.first,
         }
@@ -327,7 +328,7 @@ impl App {
     /// new instance.
     fn cost_of(&self, kind: FailureKind) -> u64 {
         match kind {
-            FailureKind::Time => self.limits.plugin.call_ms,
+            FailureKind::Time => self.limits().plugin.call_ms,
             FailureKind::Memory => 5,
             FailureKind::Limit | FailureKind::Trap => 1,
             FailureKind::Error => 0,

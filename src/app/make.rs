@@ -2,6 +2,7 @@
 
 use super::{App, AppLimits, Counters, Keeper, Serving};
 use crate::core::{Core, Millis};
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use std::sync::{Arc, atomic::AtomicU64};
 
@@ -45,7 +46,7 @@ impl App {
     ) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
-            limits,
+            limits: ArcSwap::from_pointee(limits),
             core: Arc::new(Mutex::new(core)),
             gate: RwLock::new(Serving { chain: Vec::new(), version: 0 }),
             seeds: AtomicU64::new(seed),

@@ -16,6 +16,7 @@ use crate::{
     },
     plugin::{OpenRequest, Plugin, PluginLimits, Reads},
 };
+use arc_swap::ArcSwap;
 pub use counters::{Counters, EventKind};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::{
@@ -121,7 +122,8 @@ struct Serving {
 /// One app.
 pub struct App {
     name: Arc<str>,
-    limits: AppLimits,
+    /// Change with the chain, while the gate is closed.
+    limits: ArcSwap<AppLimits>,
     core: Arc<Mutex<Core>>,
     /// The gate: every call holds it for reading, a swap (and an event that
     /// kept colliding) for writing, hence alone. Taken before `core`, and never
@@ -154,8 +156,8 @@ impl App {
     }
 
     #[must_use]
-    pub fn limits(&self) -> &AppLimits {
-        &self.limits
+    pub fn limits(&self) -> AppLimits {
+        **self.limits.load()
     }
 
     /// Counts the swaps; 0 until the first.

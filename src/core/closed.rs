@@ -24,13 +24,19 @@ struct Epitaph {
 pub(super) struct ClosedMemory {
     keep_ms: Millis,
     by_key: HashMap<Key, Epitaph>,
-    /// In the order of forgetting.
+    /// In the order of forgetting, unless `keep_ms` was longer before; then some are
+    /// forgotten late.
     order: VecDeque<(Millis, Key)>,
 }
 
 impl ClosedMemory {
     pub fn new(keep_ms: Millis) -> Self {
         Self { keep_ms, by_key: HashMap::new(), order: VecDeque::new() }
+    }
+
+    /// How long those are kept that come from now on.
+    pub fn keep_for(&mut self, keep_ms: Millis) {
+        self.keep_ms = keep_ms;
     }
 
     /// Remembers one for a while; until when.

@@ -76,6 +76,12 @@ impl Core {
         }
     }
 
+    /// Other limits from now on. What is over them already stays.
+    pub fn set_limits(&mut self, limits: CoreLimits) {
+        self.limits = limits;
+        self.closed.keep_for(limits.closed_memory_ms);
+    }
+
     // ---- looking ----
 
     /// A mailbox for an event, opened with its key.

@@ -8,6 +8,7 @@ use super::{
     hosted::HostedApp,
     reply::Reply,
     routes::{self, Route},
+    terms::Terms,
 };
 use crate::transport::Accepted;
 use std::{net::IpAddr, sync::Arc};
@@ -57,18 +58,18 @@ pub(super) enum Plan<'a> {
     Bayeux(Arc<HostedApp>),
 }
 
-pub(super) fn plan<'a>(gateway: &Gateway, ask: &Ask<'a>) -> Plan<'a> {
+pub(super) fn plan<'a>(gateway: &Gateway, terms: &Terms, ask: &Ask<'a>) -> Plan<'a> {
     if gateway.is_closing() && !ask.has_begun {
         return Plan::Reply(
             "none",
             Reply::error(&errors::shutting_down(), ask.accepted.format()).closing(),
         );
     }
-    if let Some(reply) = cors::preflight(gateway.cors(), ask) {
+    if let Some(reply) = cors::preflight(&terms.origins, ask) {
         return Plan::Reply("preflight", reply);
     }
     if ask.path == "/cometbox.js" && ask.method == "GET" {
-        return Plan::Reply("client", client_js::reply(ask, gateway.http()));
+        return Plan::Reply("client", client_js::reply(ask, &terms.http));
     }
     if gateway.dev().is_some() && !routes::is_ours(ask.path) {
         return Plan::Page;

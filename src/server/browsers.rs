@@ -4,8 +4,13 @@
 //! that each hold one leave none for anything else; so all but the first few
 //! are asked to poll instead.
 
-use super::{ask::Ask, cors, gateway::Gateway, hosted::random_key};
-use crate::{config::CorsConfig, core::Key, transport};
+use super::{
+    ask::Ask,
+    cors::{self, Origins},
+    gateway::Gateway,
+    hosted::random_key,
+};
+use crate::{core::Key, transport};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -97,7 +102,8 @@ pub(super) fn count(
     let Some(browser) = ask.cookies.and_then(|cookies| cookie(COOKIE, cookies)) else {
         return Ok(None);
     };
-    gateway.browsers().count(browser, key, gateway.http().max_reads_per_browser).map(Some)
+    let max = gateway.terms().http.max_reads_per_browser;
+    gateway.browsers().count(browser, key, max).map(Some)
 }
 
 /// The value of a cookie in a `Cookie` header, if it is good for anything.
@@ -111,11 +117,11 @@ pub(super) fn cookie<'a>(name: &str, header: &'a str) -> Option<&'a str> {
 
 /// What tells a browser apart from now on, as `Set-Cookie`. None: the system
 /// gives no random numbers.
-pub(super) fn new_cookie(name: &str, cors: &CorsConfig, origin: Option<&str>) -> Option<String> {
+pub(super) fn new_cookie(name: &str, origins: &Origins, origin: Option<&str>) -> Option<String> {
     let value = transport::encode_key(&random_key().ok()?);
     // A page of https reads by https alone, so `Secure` is no loss; and without
     // it no cookie goes along with what a page of another site asks.
-    let is_foreign = cors::allows_credentials(cors, origin)
+    let is_foreign = cors::allows_credentials(origins, origin)
         && origin.is_some_and(|origin| origin.starts_with("https://"));
     let site = if is_foreign { "None; Secure" } else { "Lax" };
     Some(format!("{name}={}; Path=/; HttpOnly; SameSite={site}", value.as_str()))
@@ -125,18 +131,19 @@ pub(super) fn new_cookie(name: &str, cors: &CorsConfig, origin: Option<&str>) ->
 /// that has no such cookie.
 pub(super) fn welcome(
     headers: &[(String, String)],
-    cors: &CorsConfig,
+    origins: &Origins,
     origin: Option<&str>,
 ) -> Option<String> {
     let is_browser = headers.iter().any(|(name, _)| name == "sec-fetch-mode" || name == "origin");
     let is_known =
         headers.iter().any(|(name, value)| name == "cookie" && cookie(COOKIE, value).is_some());
-    if is_browser && !is_known { new_cookie(COOKIE, cors, origin) } else { None }
+    if is_browser && !is_known { new_cookie(COOKIE, origins, origin) } else { None }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::CorsConfig;
 
     #[test]
     fn a_browser_has_so_many_places_and_gets_them_back() {
@@ -175,8 +182,8 @@ mod tests {
 
     #[test]
     fn only_browsers_are_told_apart_and_each_once() {
-        let cors = CorsConfig { origins: vec!["https://page.example".into()] };
-        let any = CorsConfig { origins: vec!["*".into()] };
+        let allowing = |origin: &str| Origins::of(&CorsConfig { origins: vec![origin.into()] });
+        let (cors, any) = (allowing("https://page.example"), allowing("*"));
         let (own, foreign) = ("http://gateway.example", "https://page.example");
         for (case, headers, cors, origin, expected) in [
             ("no browser", vec![("accept", "*/*")], &cors, None, None),

@@ -2,13 +2,19 @@
 
 use super::full::Site;
 use super::{
-    browsers::Browsers, clock::Clock, dev::DevSite, front::Front, full::Conns, hosted::HostedApp,
-    keeping, metrics::Metrics, readers::Readers,
+    browsers::Browsers,
+    clock::Clock,
+    dev::DevSite,
+    front::Front,
+    full::Conns,
+    hosted::HostedApp,
+    keeping,
+    metrics::Metrics,
+    readers::Readers,
+    terms::{SharedTerms, Terms},
 };
-use crate::{
-    config::{Config, CorsConfig, HttpConfig},
-    store::OpenError,
-};
+use crate::{config::Config, store::OpenError};
+use arc_swap::Guard;
 use std::{
     collections::BTreeMap,
     io,
@@ -33,8 +39,7 @@ pub enum StartError {
 pub struct Gateway {
     clock: Clock,
     apps: BTreeMap<String, Arc<HostedApp>>,
-    http: HttpConfig,
-    cors: CorsConfig,
+    terms: SharedTerms,
     dev: Option<DevSite>,
     pub(super) metrics: Metrics,
     /// Connections that hyper reads.
@@ -54,7 +59,8 @@ impl Gateway {
     /// of an app does not open.
     pub fn new(config: &Config, dev: Option<DevSite>) -> Result<Arc<Self>, StartError> {
         let clock = Clock::start();
-        let readers = Readers::new(clock, config)?;
+        let terms = SharedTerms::new(config);
+        let readers = Readers::new(clock, terms.clone())?;
         let mut metrics = Metrics::new();
         let mut apps = BTreeMap::new();
         for app in &config.apps {
@@ -68,8 +74,7 @@ impl Gateway {
             clock,
             metrics,
             apps,
-            http: config.http.clone(),
-            cors: config.cors.clone(),
+            terms,
             dev,
             conns: Conns::new(clock),
             readers,
@@ -94,14 +99,22 @@ impl Gateway {
         self.apps.values()
     }
 
+    /// What the configuration says now about connections and requests. Not to be
+    /// held over an await: clone the `Arc` for that.
     #[must_use]
-    pub fn http(&self) -> &HttpConfig {
-        &self.http
+    pub fn terms(&self) -> Guard<Arc<Terms>> {
+        self.terms.get()
     }
 
-    #[must_use]
-    pub fn cors(&self) -> &CorsConfig {
-        &self.cors
+    /// Waits until they are others; for the task that accepts connections.
+    pub(super) async fn terms_renewed(&self) {
+        self.terms.renewed().await;
+    }
+
+    /// Takes over what another configuration says about connections and
+    /// requests: `[http]` and `cors`. For one caller at a time.
+    pub fn renew(&self, config: &Config) {
+        self.terms.renew(config);
     }
 
     #[must_use]

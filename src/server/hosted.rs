@@ -1,6 +1,8 @@
 //! The shell's side of one app.
 
-use super::{clock::Clock, errors, late::Late, metrics::Requests, readers::Readers};
+use super::{
+    clock::Clock, errors, late::Late, metrics::Requests, readers::Readers, terms::AppTerms,
+};
 use crate::{
     app::{Answers, App, Now},
     config::{AppConfig, Deliver},
@@ -8,6 +10,7 @@ use crate::{
     store::{self, Durability, Store},
     transport::ErrorBody,
 };
+use arc_swap::ArcSwap;
 use std::{cell::Cell, sync::Arc, time::Duration};
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
@@ -25,11 +28,8 @@ pub struct HostedApp {
     /// What the events of a suspect app take in turns.
     turn: Semaphore,
     alarm: Arc<Notify>,
-    publish_keys: Vec<String>,
-    /// Longest wait of a read, in milliseconds.
-    pub(super) max_wait_ms: u64,
+    terms: ArcSwap<AppTerms>,
     store: Option<Arc<Store>>,
-    durability: Durability,
     /// If nothing is delivered before it is kept.
     late: Option<Late>,
 }
@@ -78,18 +78,30 @@ impl HostedApp {
             requests,
             turn: Semaphore::new(1),
             alarm,
-            publish_keys: config.publish_keys.clone(),
-            max_wait_ms: config.max_wait_ms,
+            terms: ArcSwap::from_pointee(config.into()),
             store,
-            durability: config.durability,
             late,
         }))
+    }
+
+    /// Takes over what another configuration says about it, but for its plugins and
+    /// limits: they change with the chain, see [`App::renew`].
+    pub fn renew(&self, config: &AppConfig) {
+        self.terms.store(Arc::new(config.into()));
+        if let Some(late) = &self.late {
+            late.set_durability(config.durability);
+        }
+    }
+
+    /// Longest wait of a read, in milliseconds.
+    pub(super) fn max_wait_ms(&self) -> u64 {
+        self.terms.load().max_wait_ms
     }
 
     /// Whether an answer that says that something was taken has to wait for the
     /// store, see [`HostedApp::settled`].
     pub(super) fn waits_for_store(&self) -> bool {
-        self.store.is_some() && self.durability > Durability::None
+        self.store.is_some() && self.terms.load().durability > Durability::None
     }
 
     /// Whether something new can be taken now.
@@ -110,8 +122,8 @@ impl HostedApp {
     pub(super) async fn settled(&self) -> Result<(), ErrorBody> {
         match &self.store {
             Some(store) => {
-                let settled = store.settled(self.durability).await;
-                settled.map_err(|why| errors::not_kept(&why))
+                let durability = self.terms.load().durability;
+                store.settled(durability).await.map_err(|why| errors::not_kept(&why))
             }
             None => Ok(()),
         }
@@ -258,13 +270,14 @@ impl HostedApp {
 
     /// None: nobody may publish to this app.
     pub(super) fn may_publish(&self, key: &str) -> Option<bool> {
-        if self.publish_keys.is_empty() {
+        let keys = &self.terms.load().publish_keys;
+        if keys.is_empty() {
             return None;
         }
         // All of them, each in constant time: nothing is to be learnt from how
         // long it takes but a key's length.
         let matches = |one: &String| one.as_bytes().ct_eq(key.as_bytes());
-        let found = self.publish_keys.iter().map(matches).fold(Choice::from(0), |a, b| a | b);
+        let found = keys.iter().map(matches).fold(Choice::from(0), |a, b| a | b);
         Some(found.into())
     }
 

@@ -3,11 +3,11 @@
 
 use super::{
     clock, compress,
-    cors::{self, Grant},
+    cors::{self, Grant, Origins},
     reply::{Reply, Wish},
+    terms::Terms,
 };
 use crate::{
-    config::CorsConfig,
     core::Answer,
     transport::{self, Format},
 };
@@ -18,7 +18,7 @@ use std::{
 };
 
 /// Appends a reply.
-pub(super) fn reply(out: &mut Vec<u8>, reply: &Reply, cors: &CorsConfig, grant: Option<Grant>) {
+pub(super) fn reply(out: &mut Vec<u8>, reply: &Reply, origins: &Origins, grant: Option<Grant>) {
     match (reply.status, reply.content_type, reply.cache_control) {
         (200, Some("application/json"), "no-store") => out.extend_from_slice(JSON_OK),
         (status, content_type, cache_control) => {
@@ -36,18 +36,10 @@ pub(super) fn reply(out: &mut Vec<u8>, reply: &Reply, cors: &CorsConfig, grant: 
         }
     }
     if let Some(grant) = grant {
-        cors::headers(cors, grant).for_each(|(name, value)| header(out, name, value));
+        cors::headers(origins, grant).for_each(|(name, value)| header(out, name, value));
     }
     end_of_head(out, reply.close, has_body(reply.status).then_some(reply.body.len()));
     out.extend_from_slice(&reply.body);
-}
-
-/// What the configuration says about all answers.
-#[derive(Clone, Debug)]
-pub(super) struct Terms {
-    pub cors: CorsConfig,
-    /// Bodies from so many bytes on are compressed.
-    pub compress_bytes: usize,
 }
 
 /// Appends the answer to a read; `body` is room to write in. The same bytes as
@@ -64,7 +56,7 @@ pub(super) fn answer(
     let Answer::Batch(batch) = answer else {
         let mut it = Reply::answer(answer, format);
         it.close |= close;
-        return reply(out, &it, &terms.cors, grant);
+        return reply(out, &it, &terms.origins, grant);
     };
     body.clear();
     transport::batch(format, batch, body);
@@ -77,7 +69,7 @@ pub(super) fn answer(
         compress(out, &mut body, gzip);
     }
     if let Some(grant) = grant {
-        cors::headers(&terms.cors, grant).for_each(|(name, value)| header(out, name, value));
+        cors::headers(&terms.origins, grant).for_each(|(name, value)| header(out, name, value));
     }
     end_of_head(out, close, Some(body.len()));
     out.extend_from_slice(&body);
@@ -153,14 +145,17 @@ fn date_and_end(out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::{
-        config::HttpConfig,
+        config::{CorsConfig, HttpConfig},
         core::{Batch, Delivery, Message, Payload},
     };
 
-    fn written(write: impl FnOnce(&mut Vec<u8>, &CorsConfig)) -> String {
-        let cors = CorsConfig { origins: vec!["https://a.example".into()] };
+    fn allowing(origin: &str) -> Origins {
+        Origins::of(&CorsConfig { origins: vec![origin.into()] })
+    }
+
+    fn written(write: impl FnOnce(&mut Vec<u8>, &Origins)) -> String {
         let mut out = Vec::new();
-        write(&mut out, &cors);
+        write(&mut out, &allowing("https://a.example"));
         let text = String::from_utf8(out).expect("the answers of this test are text");
         let (before, rest) = text.split_once("date: ").expect("every answer has a date");
         let (date, rest) = rest.split_once("\r\n").expect("a header ends");
@@ -170,8 +165,7 @@ mod tests {
 
     #[test]
     fn replies_have_the_headers_they_need_and_no_others() {
-        let cors = CorsConfig { origins: vec!["https://a.example".into()] };
-        let grant = cors::grant(&cors, Some("https://a.example"));
+        let grant = cors::grant(&allowing("https://a.example"), Some("https://a.example"));
         for (it, grant, expected) in [
             (Reply::empty(204), None, "HTTP/1.1 204 No Content|cache-control: no-store||"),
             (
@@ -195,7 +189,7 @@ mod tests {
                  access-control-expose-headers: retry-after|content-length: 0||",
             ),
         ] {
-            assert_eq!(written(|out, cors| reply(out, &it, cors, grant)), expected);
+            assert_eq!(written(|out, origins| reply(out, &it, origins, grant)), expected);
         }
     }
 
@@ -207,10 +201,9 @@ mod tests {
             Answer::Batch(Batch { cursor: 7, lost: 1, messages })
         };
         let large = format!("\"{}\"", "x".repeat(1000));
-        let cors = CorsConfig { origins: vec!["*".into()] };
-        let grant = cors::grant(&cors, Some("https://any.example"));
         let http = HttpConfig { compress_min_bytes: 1000, ..HttpConfig::default() };
-        let terms = Terms { cors, compress_bytes: compress::least_bytes(&http) };
+        let terms = Terms::of(http, allowing("*"));
+        let grant = cors::grant(&terms.origins, Some("https://any.example"));
         for it in [batch("[1]"), batch(&large), Answer::Nothing, Answer::Displaced] {
             for (format, close, gzip) in [
                 (Format::Json, false, true),
@@ -222,8 +215,8 @@ mod tests {
                 answer(&mut direct, &mut body, &it, wish, &terms, close);
                 let mut long_way = Reply::answer(&it, format);
                 long_way.close = close;
-                compress::reply(&mut long_way, gzip, &http);
-                reply(&mut by_reply, &long_way, &terms.cors, grant);
+                compress::reply(&mut long_way, gzip, &terms.http);
+                reply(&mut by_reply, &long_way, &terms.origins, grant);
                 assert_eq!(direct.escape_ascii().to_string(), by_reply.escape_ascii().to_string());
             }
         }

@@ -37,8 +37,8 @@ const MIN_PROBE: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Allows the process as many descriptors as it may have, and returns how many
-/// connections that makes at most.
-fn connection_limit(gateway: &Gateway) -> usize {
+/// connections they are enough for.
+fn raise_descriptors(gateway: &Gateway) -> usize {
     let limits = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limits.maximum, maximum: limits.maximum };
     let allowed = match setrlimit(Resource::Nofile, raised) {
@@ -48,19 +48,20 @@ fn connection_limit(gateway: &Gateway) -> usize {
     // None is no limit.
     let allowed = usize::try_from(allowed.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     let reserved = RESERVED_DESCRIPTORS + gateway.front().descriptors();
-    allowed.saturating_sub(reserved).max(1).min(gateway.http().max_connections)
+    allowed.saturating_sub(reserved).max(1)
 }
 
 /// Has the system end connections whose peer has gone without a trace: what it
 /// is sent stays unacknowledged, and so do probes when nothing is sent. Linux
 /// hands these options of a listener on to what it accepts (tcp(7)).
 fn notice_lost_peers(listener: &TcpListener, timeout_s: u64) -> io::Result<()> {
-    if timeout_s == 0 {
-        return Ok(());
-    }
     let timeout = Duration::from_secs(timeout_s.min(MAX_PEER_TIMEOUT_S));
     let timeout_ms = u32::try_from(timeout.as_millis()).expect("a day fits");
-    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_socket_keepalive(listener, timeout_s > 0)?;
+    if timeout_s == 0 {
+        // Nor is there a time for what is not acknowledged, but the system's.
+        return Ok(sockopt::set_tcp_user_timeout(listener, 0)?);
+    }
     sockopt::set_tcp_keepidle(listener, (timeout / 2).max(MIN_PROBE))?;
     sockopt::set_tcp_keepintvl(listener, (timeout / 8).max(MIN_PROBE))?;
     // Overrules the number of probes.
@@ -74,36 +75,51 @@ pub(super) async fn accept(
     plain: Option<TcpListener>,
     tls: Option<(TcpListener, Arc<Tls>)>,
 ) {
-    let listeners = plain.iter().chain(tls.as_ref().map(|(listener, _)| listener));
-    for listener in listeners {
-        if let Err(error) = notice_lost_peers(listener, gateway.http().peer_timeout_s) {
-            tracing::warn!(%error, "clients that vanish will not be noticed: the system refuses");
+    let max_descriptors = raise_descriptors(gateway);
+    let go_by_terms = async {
+        let mut told = None;
+        loop {
+            let terms = Arc::clone(&gateway.terms());
+            let listeners = plain.iter().chain(tls.as_ref().map(|(listener, _)| listener));
+            for listener in listeners {
+                if let Err(error) = notice_lost_peers(listener, terms.http.peer_timeout_s) {
+                    tracing::warn!(%error, "the system does not tell of clients that vanish");
+                }
+            }
+            let wanted = Some(terms.http.max_connections);
+            if wanted > Some(max_descriptors) && wanted != std::mem::replace(&mut told, wanted) {
+                let max_connections = max_descriptors;
+                tracing::info!(max_connections, "limited by the number of descriptors (ulimit -n)");
+            }
+            drop(terms);
+            gateway.terms_renewed().await;
         }
-    }
-    let max_connections = connection_limit(gateway);
-    if max_connections < gateway.http().max_connections {
-        tracing::info!(max_connections, "limited by the number of descriptors (ulimit -n)");
-    }
-    let plain = async {
-        match plain {
-            Some(listener) => accept_plain(gateway, listener, max_connections).await,
+    };
+    let accept_plain = async {
+        match &plain {
+            Some(listener) => accept_plain(gateway, listener, max_descriptors).await,
             None => std::future::pending().await,
         }
     };
-    let tls = async {
-        match tls {
-            Some((listener, tls)) => accept_tls(gateway, listener, &tls, max_connections).await,
+    let accept_tls = async {
+        match &tls {
+            Some((listener, tls)) => accept_tls(gateway, listener, tls, max_descriptors).await,
             None => std::future::pending().await,
         }
     };
-    tokio::join!(plain, tls);
+    tokio::join!(go_by_terms, accept_plain, accept_tls);
 }
 
-async fn accept_plain(gateway: &Arc<Gateway>, listener: TcpListener, max_connections: usize) {
+/// Whether there is room for one more connection.
+fn has_room(gateway: &Gateway, max_descriptors: usize) -> bool {
+    gateway.connections() < gateway.terms().http.max_connections.min(max_descriptors)
+}
+
+async fn accept_plain(gateway: &Arc<Gateway>, listener: &TcpListener, max_descriptors: usize) {
     let turned_away = Arc::new(Semaphore::new(MAX_TURNED_AWAY));
     loop {
         let Some((tcp, peer)) = accepted_or_pause(listener.accept().await).await else { continue };
-        if gateway.connections() < max_connections {
+        if has_room(gateway, max_descriptors) {
             if let Err(error) = admit(gateway, tcp, peer) {
                 tracing::debug!(%error, "a connection went away at once");
             }
@@ -122,13 +138,13 @@ async fn accept_plain(gateway: &Arc<Gateway>, listener: TcpListener, max_connect
 
 async fn accept_tls(
     gateway: &Arc<Gateway>,
-    listener: TcpListener,
+    listener: &TcpListener,
     tls: &Tls,
-    max_connections: usize,
+    max_descriptors: usize,
 ) {
     loop {
         let Some((tcp, peer)) = accepted_or_pause(listener.accept().await).await else { continue };
-        if gateway.connections() >= max_connections {
+        if !has_room(gateway, max_descriptors) {
             // Saying so would take a handshake, which is what is to be saved.
             gateway.metrics.turned_away();
         } else if let Err(error) = tcp.set_nodelay(true) {

@@ -28,6 +28,7 @@ mod publish;
 mod readers;
 pub mod reply;
 pub mod routes;
+pub mod terms;
 mod tls;
 
 pub use clock::Clock;
@@ -35,7 +36,7 @@ pub use dev::DevSite;
 pub use front::Handed;
 pub use gateway::{Gateway, StartError};
 pub use hosted::HostedApp;
-pub use tls::{Tls, TlsError};
+pub use tls::{RenewedTls, Tls, TlsError};
 
 use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -116,7 +117,7 @@ pub async fn run_until<T>(
     };
     // The public listeners are closed by now, the other tasks still run.
     let connections = gateway.connections();
-    let grace = Duration::from_secs(gateway.http().shutdown_grace_s);
+    let grace = Duration::from_secs(gateway.terms().http.shutdown_grace_s);
     let are_ended = match &end {
         End::Stop => {
             tracing::info!(connections, "shutting down");
@@ -150,8 +151,9 @@ pub async fn run_until<T>(
 async fn sweep(gateway: Arc<Gateway>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        gateway.conns.sweep(gateway.http(), gateway.is_stopping());
-        gateway.front().sweep(gateway.http());
+        let terms = gateway.terms();
+        gateway.conns.sweep(&terms.http, gateway.is_stopping());
+        gateway.front().sweep(&terms.http);
     }
 }
 

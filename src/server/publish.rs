@@ -71,7 +71,7 @@ fn publications(
         }
     }
     app.check_store()?;
-    transport::decode_publish(ask.content_type, body, gateway.http().max_batch_items)
+    transport::decode_publish(ask.content_type, body, gateway.terms().http.max_batch_items)
 }
 
 /// What became of the items of a publish.

@@ -4,8 +4,9 @@ use super::{
     clock::Clock,
     front::{self, Front},
     full::HeldReads,
+    terms::SharedTerms,
 };
-use crate::{app::Answers, config::Config};
+use crate::app::Answers;
 use std::{io, sync::Arc};
 
 /// All held reads of all apps.
@@ -17,8 +18,8 @@ pub(super) struct Readers {
 impl Readers {
     /// # Errors
     /// If the system gives no epoll instance.
-    pub fn new(clock: Clock, config: &Config) -> io::Result<Arc<Self>> {
-        let front = Front::new(clock, config)?;
+    pub fn new(clock: Clock, terms: SharedTerms) -> io::Result<Arc<Self>> {
+        let front = Front::new(clock, terms)?;
         Ok(Arc::new(Self { front, held: HeldReads::default() }))
     }
 

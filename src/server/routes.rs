@@ -277,8 +277,9 @@ fn open(
     app.check_store()?;
     let body = transport::decode_body(ask.content_type, body)?;
     let headers = (ask.headers)();
-    let client = proxies::client(gateway.http(), ask.peer, &headers);
-    let cookie = browsers::welcome(&headers, gateway.cors(), ask.origin);
+    let terms = gateway.terms();
+    let client = proxies::client(&terms.http, ask.peer, &headers);
+    let cookie = browsers::welcome(&headers, &terms.origins, ask.origin);
     let open = OpenRequest { body, headers, peer: client.to_string() };
     let key = random_key().map_err(|_| errors::no_random())?;
     let opened = app
@@ -352,11 +353,10 @@ pub fn read_ask(
 ) -> Result<ReadAsk, ErrorBody> {
     let query = transport::read_query(ask.query)?;
     let key = mailbox_key(name, ask, offered.or(query.key))?;
-    let wait_ms = query.wait_s.map_or(app.max_wait_ms, |wait_s| {
-        // More than allowed is taken as what is allowed: a read that ends early
-        // with 204 is nothing special.
-        wait_s.saturating_mul(1000).min(app.max_wait_ms)
-    });
+    // More than allowed is taken as what is allowed: a read that ends early with
+    // 204 is nothing special.
+    let max_wait_ms = app.max_wait_ms();
+    let wait_ms = query.wait_s.map_or(u64::MAX, |s| s.saturating_mul(1000)).min(max_wait_ms);
     // What an `EventSource` got last is newer than the URL that it was made for.
     let cursor = match ask.last_event_id {
         Some(id) if !id.is_empty() => Some(transport::header_cursor("last-event-id", id)?),

@@ -37,11 +37,21 @@ pub struct TlsError(String);
 
 /// Accepts TLS connections, with the certificate that the files hold now.
 pub struct Tls {
-    files: Files,
+    source: Mutex<Source>,
     current: Arc<Current>,
     acceptor: TlsAcceptor,
+}
+
+struct Source {
+    files: Files,
     /// What the files looked like before they were last read.
-    loaded: Mutex<Stamps>,
+    loaded: Stamps,
+}
+
+/// A certificate with its key out of other files, for [`Tls::renew`].
+pub struct RenewedTls {
+    source: Source,
+    pair: Arc<CertifiedKey>,
 }
 
 /// What new connections get.
@@ -70,10 +80,9 @@ impl Tls {
     /// # Errors
     /// If they cannot be read, are not what they should be, or are no pair.
     pub fn load(config: &TlsConfig) -> Result<Arc<Self>, TlsError> {
-        let files = Files { certificate: config.certificate.clone(), key: config.key.clone() };
-        let loaded = Mutex::new(files.stamps());
         let provider = Arc::new(ring::default_provider());
-        let current = Arc::new(Current(RwLock::new(files.pair(&provider)?)));
+        let RenewedTls { source, pair } = RenewedTls::read(config, &provider)?;
+        let current = Arc::new(Current(RwLock::new(pair)));
         let mut rustls = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError(error.to_string()))?
@@ -81,39 +90,57 @@ impl Tls {
             .with_cert_resolver(current.clone());
         rustls.alpn_protocols = vec![H2.into(), b"http/1.1".into()];
         let acceptor = TlsAcceptor::from(Arc::new(rustls));
-        Ok(Arc::new(Self { files, current, acceptor, loaded }))
+        Ok(Arc::new(Self { source: Mutex::new(source), current, acceptor }))
     }
 
     pub(super) fn acceptor(&self) -> &TlsAcceptor {
         &self.acceptor
     }
 
+    /// Reads a certificate and its key. Blocks for a moment.
+    ///
+    /// # Errors
+    /// As for [`Tls::load`].
+    pub fn read(&self, config: &TlsConfig) -> Result<RenewedTls, TlsError> {
+        RenewedTls::read(config, self.acceptor.config().crypto_provider())
+    }
+
+    /// Connections from now on get this one, and its files are those to look at.
+    pub fn renew(&self, renewed: RenewedTls) {
+        let mut source = self.source.lock();
+        *source = renewed.source;
+        self.show(&source.files, renewed.pair);
+    }
+
+    fn show(&self, files: &Files, pair: Arc<CertifiedKey>) {
+        *self.current.0.write() = pair;
+        tracing::info!("new connections get the certificate in {}", files.certificate.display());
+    }
+
     /// Reads the files again, for connections from now on. If they are no good,
     /// the log says why and the pair before stays. Blocks for a moment.
     pub fn reload(&self) {
         // Before reading: what changes meanwhile is a change still.
-        let mut loaded = self.loaded.lock();
-        *loaded = self.files.stamps();
-        match self.files.pair(self.acceptor.config().crypto_provider()) {
-            Ok(pair) => {
-                *self.current.0.write() = pair;
-                let file = self.files.certificate.display();
-                tracing::info!("new connections get the certificate in {file}");
-            }
+        let mut source = self.source.lock();
+        source.loaded = source.files.stamps();
+        match source.files.pair(self.acceptor.config().crypto_provider()) {
+            Ok(pair) => self.show(&source.files, pair),
             Err(error) => tracing::error!("{error}; the certificate before stays"),
         }
     }
 
     /// Reloads the files whenever they change, for ever.
     pub(super) async fn watch(self: Arc<Self>) {
-        let mut last = *self.loaded.lock();
+        let mut last = self.source.lock().loaded;
         loop {
             tokio::time::sleep(LOOK).await;
             let me = self.clone();
             // A file system can take its time.
             let look = tokio::task::spawn_blocking(move || {
-                let now = me.files.stamps();
-                if now == last && now != *me.loaded.lock() {
+                let source = me.source.lock();
+                let (now, loaded) = (source.files.stamps(), source.loaded);
+                drop(source);
+                if now == last && now != loaded {
                     me.reload();
                 }
                 now
@@ -123,6 +150,16 @@ impl Tls {
                 Err(error) => tracing::error!(%error, "cannot look at the certificate"),
             }
         }
+    }
+}
+
+impl RenewedTls {
+    fn read(config: &TlsConfig, provider: &CryptoProvider) -> Result<Self, TlsError> {
+        let files = Files { certificate: config.certificate.clone(), key: config.key.clone() };
+        // Before reading: what changes meanwhile is a change still.
+        let loaded = files.stamps();
+        let pair = files.pair(provider)?;
+        Ok(Self { source: Source { files, loaded }, pair })
     }
 }
 

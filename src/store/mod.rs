@@ -94,7 +94,7 @@ impl OpenError {
 
 /// How far the writer is, in changes since the start.
 #[derive(Clone, Default, Debug)]
-struct Progress {
+pub struct Progress {
     with_the_os: u64,
     on_disk: u64,
     /// The newest messages there, by [`crate::core::Sent::id`].
@@ -300,14 +300,10 @@ impl Store {
         self.progress.borrow().newest(durability)
     }
 
-    /// Waits until that is a newer one than `than`; for ever, if none comes.
-    pub async fn newer(&self, durability: Durability, than: u64) -> u64 {
-        let mut progress = self.progress.clone();
-        let newer = progress.wait_for(|progress| progress.newest(durability) > than).await;
-        match newer.map(|progress| progress.newest(durability)) {
-            Ok(newest) => newest,
-            Err(_) => std::future::pending().await, // the store has ended
-        }
+    /// Changes whenever something was written, or was not.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
     }
 
     /// Writes what is left, and ends: what is pushed afterwards is not kept.

@@ -8,15 +8,17 @@ use super::{
     super::{
         browsers::Counted,
         clock::COARSE_MS,
+        cors::Origins,
         hosted::HostedApp,
-        http1::{self, Terms},
+        http1,
         reply::{Reply, Wish},
+        terms::Terms,
     },
     Handed, Scratch,
     wire::{self, Sent},
 };
 use crate::{
-    config::{CorsConfig, HttpConfig},
+    config::HttpConfig,
     core::{Answer, ConnId, MailboxId},
     transport::{Code, ErrorBody, Format},
 };
@@ -432,7 +434,7 @@ impl Conn {
             ErrorBody::new(Code::RequestTimeout, format!("the request's {late} took too long"));
         let reply = Reply::error(&error, Format::Json).closing();
         Scratch::with(|scratch| {
-            http1::reply(&mut scratch.out, &reply, &CorsConfig::default(), None);
+            http1::reply(&mut scratch.out, &reply, &Origins::default(), None);
             match wire::send(self.socket(), &scratch.out) {
                 Sent::All => self.linger(&mut state, now_ms),
                 // A client that does not read has no claim to an answer.

@@ -22,10 +22,10 @@ use self::{
     conn::{Conn, Next, Place},
     shard::Shard,
 };
-use super::{clock::Clock, compress, http1::Terms};
+use super::{clock::Clock, terms::SharedTerms};
 use crate::{
     app::Answers,
-    config::{Config, HttpConfig},
+    config::HttpConfig,
     core::{Answer, ConnId},
 };
 use parking_lot::Mutex;
@@ -63,7 +63,7 @@ pub(super) struct Front {
     accepted: AtomicUsize,
     count: AtomicUsize,
     clock: Clock,
-    terms: Terms,
+    terms: SharedTerms,
     stopping: AtomicBool,
     /// Connections are given up between two requests, and are here then.
     giving: AtomicBool,
@@ -73,16 +73,15 @@ pub(super) struct Front {
 impl Front {
     /// # Errors
     /// If the system gives no epoll instance.
-    pub fn new(clock: Clock, config: &Config) -> io::Result<Self> {
+    pub fn new(clock: Clock, terms: SharedTerms) -> io::Result<Self> {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_SHARDS);
         let shards = (0..threads).map(|_| Shard::new()).collect::<io::Result<_>>()?;
-        let compress_bytes = compress::least_bytes(&config.http);
         Ok(Self {
             shards,
             accepted: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
             clock,
-            terms: Terms { cors: config.cors.clone(), compress_bytes },
+            terms,
             stopping: AtomicBool::new(false),
             giving: AtomicBool::new(false),
             given: Mutex::default(),
@@ -162,12 +161,13 @@ impl Front {
         }
         let now_ms = self.clock.coarse_ms();
         let close = self.stopping.load(Relaxed);
+        let terms = self.terms.get();
         for (id, answer) in answers.drain(..) {
             let (shard, index, request) = parts(id);
             let conn = self.shards.get(shard).and_then(|shard| shard.find(index));
             let Some(conn) = conn else { continue };
             self.guard(&conn, || {
-                let next = conn.answer(request, answer, &self.terms, close, now_ms);
+                let next = conn.answer(request, answer, &terms, close, now_ms);
                 self.follow(&conn, next);
             });
         }

@@ -3,14 +3,16 @@
 
 use super::{
     super::{
+        cors::Origins,
         gateway::Gateway,
         reply::{Reply, Wish},
+        terms::Terms,
     },
     conn::{Held, Parked, Ready},
     *,
 };
 use crate::{
-    config::{Config, CorsConfig},
+    config::{Config, HttpConfig},
     core::{Answer, MailboxId},
     transport::Format,
 };
@@ -48,7 +50,7 @@ fn running() -> (Conn, UnixStream) {
 }
 
 fn answer(conn: &Conn, request: u32) -> Next {
-    let terms = Terms { cors: CorsConfig::default(), compress_bytes: usize::MAX };
+    let terms = Terms::of(HttpConfig::default(), Origins::default());
     conn.answer(request, Answer::Nothing, &terms, false, 1)
 }
 
@@ -119,7 +121,7 @@ fn nothing_is_served_behind_a_last_answer_that_goes_out_in_parts() {
     super::super::http1::reply(
         &mut bytes,
         &Reply::content("text/plain", body),
-        &CorsConfig::default(),
+        &Origins::default(),
         None,
     );
     let behind = b"GET / HTTP/1.1\r\n\r\n";

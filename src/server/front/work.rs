@@ -11,6 +11,7 @@ use super::{
         http1,
         reply::{Reply, Wish},
         routes::{self, Outcome},
+        terms::Terms,
     },
     Front, Scratch,
     conn::{Conn, Held, Next, Parked, Unread},
@@ -84,7 +85,7 @@ fn work(
     mut input: &[u8],
     mut unread: Option<&Unread>,
 ) -> Option<Unread> {
-    let front = gateway.front();
+    let (front, terms) = (gateway.front(), gateway.terms());
     let incomplete = |input: &[u8], needs_bytes: usize, unread: Option<&Unread>| {
         // A body's time starts when its head has come.
         let before = unread.filter(|_| needs_bytes == 0);
@@ -93,7 +94,7 @@ fn work(
     };
     while !input.is_empty() {
         let mut room = [const { MaybeUninit::uninit() }; head::MAX_HEADERS];
-        let request = match head::frame(input, gateway.http(), &mut room) {
+        let request = match head::frame(input, &terms.http, &mut room) {
             Framing::Partial => return incomplete(input, 0, unread),
             // On the way down there is no waiting for a body that would come
             // in vain.
@@ -108,8 +109,8 @@ fn work(
         let (whole, rest) = input.split_at(request.total_bytes().min(input.len()));
         let body = &whole[request.head_bytes..];
         let has_begun = unread.is_some_and(|unread| unread.needs_bytes > 0);
-        let next = match serve(gateway, conn, &request, has_begun, body) {
-            Ok(done) => answer(gateway, conn, done, rest),
+        let next = match serve(gateway, &terms, conn, &request, has_begun, body) {
+            Ok(done) => answer(gateway, &terms, conn, done, rest),
             Err(Elsewhere::Slow) => {
                 let (whole, rest) = (whole.to_vec(), rest.to_vec());
                 tokio::spawn(run_slowly(gateway.clone(), conn.clone(), whole, rest));
@@ -129,6 +130,7 @@ fn work(
 
 fn serve(
     gateway: &Gateway,
+    terms: &Terms,
     conn: &Conn,
     request: &head::Request<'_, '_>,
     has_begun: bool,
@@ -136,13 +138,13 @@ fn serve(
 ) -> Result<Done, Elsewhere> {
     let headers = || request.all_headers();
     let ask = ask::Ask { has_begun, ..request.ask(&headers, conn.peer) };
-    let grant = cors::grant(gateway.cors(), ask.origin);
-    let route = match ask::plan(gateway, &ask) {
+    let grant = cors::grant(&terms.origins, ask.origin);
+    let route = match ask::plan(gateway, terms, &ask) {
         Plan::Route(route) => route,
         Plan::Page | Plan::Bayeux(_) => return Err(Elsewhere::Other),
         Plan::Reply(route, reply) => {
             gateway.metrics.request(route, reply.status);
-            return Ok(Done::Reply(compressed(gateway, &ask, reply), grant));
+            return Ok(Done::Reply(compressed(terms, &ask, reply), grant));
         }
     };
     if route.stream(&ask).is_some() {
@@ -153,11 +155,11 @@ fn serve(
     }
     let id = conn.start(gateway.front().shard(conn).number());
     let outcome = routes::run_now(gateway, &route, &ask, body, id);
-    Ok(finish(gateway, &route, &ask, outcome, grant))
+    Ok(finish(terms, &route, &ask, outcome, grant))
 }
 
 fn finish(
-    gateway: &Gateway,
+    terms: &Terms,
     route: &routes::Route<'_>,
     ask: &ask::Ask<'_>,
     outcome: Outcome,
@@ -171,7 +173,7 @@ fn finish(
     match outcome {
         Outcome::Reply(reply) => {
             route.app.requests().reply(&route.endpoint, reply.status);
-            Done::Reply(compressed(gateway, ask, reply), grant)
+            Done::Reply(compressed(terms, ask, reply), grant)
         }
         Outcome::Answer(answer) => {
             route.app.requests().read(&answer);
@@ -184,23 +186,22 @@ fn finish(
     }
 }
 
-fn compressed(gateway: &Gateway, ask: &ask::Ask<'_>, mut reply: Reply) -> Reply {
-    if reply.body.len() >= gateway.front().terms.compress_bytes {
+fn compressed(terms: &Terms, ask: &ask::Ask<'_>, mut reply: Reply) -> Reply {
+    if reply.body.len() >= terms.compress_bytes {
         let is_accepted = compress::is_accepted(ask.accept_encoding);
-        compress::reply(&mut reply, is_accepted, gateway.http());
+        compress::reply(&mut reply, is_accepted, &terms.http);
     }
     reply
 }
 
 /// Sends the answer, or holds the read. None: the caller goes on.
-fn answer(gateway: &Gateway, conn: &Conn, done: Done, rest: &[u8]) -> Option<Next> {
-    let (terms, now_ms) = (&gateway.front().terms, gateway.clock().coarse_ms());
-    let close = gateway.is_closing();
+fn answer(gateway: &Gateway, terms: &Terms, conn: &Conn, done: Done, rest: &[u8]) -> Option<Next> {
+    let (close, now_ms) = (gateway.is_closing(), gateway.clock().coarse_ms());
     // Not before now: what ran may have written answers of others there.
     Scratch::with(|Scratch { out, body }| match done {
         Done::Reply(mut reply, grant) => {
             reply.close |= close;
-            http1::reply(out, &reply, &terms.cors, grant);
+            http1::reply(out, &reply, &terms.origins, grant);
             conn.reply(out, rest, reply.close, now_ms)
         }
         Done::Answer(answer, wish) => {
@@ -230,8 +231,9 @@ fn answer(gateway: &Gateway, conn: &Conn, done: Done, rest: &[u8]) -> Option<Nex
 async fn run_slowly(gateway: Arc<Gateway>, conn: Arc<Conn>, whole: Vec<u8>, rest: Vec<u8>) {
     let front = gateway.front();
     let work = async {
-        let next = match serve_slowly(&gateway, &conn, &whole).await {
-            Some(done) => answer(&gateway, &conn, done, &rest),
+        let terms = Arc::clone(&gateway.terms());
+        let next = match serve_slowly(&gateway, &terms, &conn, &whole).await {
+            Some(done) => answer(&gateway, &terms, &conn, done, &rest),
             None => {
                 conn.close();
                 Some(Next::End(None))
@@ -255,19 +257,19 @@ async fn run_slowly(gateway: Arc<Gateway>, conn: Arc<Conn>, whole: Vec<u8>, rest
 }
 
 /// None: it is no request of this reader, though it was one before.
-async fn serve_slowly(gateway: &Gateway, conn: &Conn, whole: &[u8]) -> Option<Done> {
+async fn serve_slowly(gateway: &Gateway, terms: &Terms, conn: &Conn, whole: &[u8]) -> Option<Done> {
     let mut room = [const { MaybeUninit::uninit() }; head::MAX_HEADERS];
-    let Framing::Request(request) = head::frame(whole, gateway.http(), &mut room) else {
+    let Framing::Request(request) = head::frame(whole, &terms.http, &mut room) else {
         return None;
     };
     let headers = || request.all_headers();
     let ask = request.ask(&headers, conn.peer);
-    let grant = cors::grant(gateway.cors(), ask.origin);
+    let grant = cors::grant(&terms.origins, ask.origin);
     let route = routes::find(gateway, ask.method, ask.path).ok()?;
     let id = conn.start(gateway.front().shard(conn).number());
     let body = &whole[request.head_bytes..];
     let outcome = routes::run(gateway, &route, &ask, body, id).await;
-    Some(finish(gateway, &route, &ask, outcome, grant))
+    Some(finish(terms, &route, &ask, outcome, grant))
 }
 
 /// Gives a connection to hyper, with the input that has come.

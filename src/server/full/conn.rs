@@ -7,6 +7,7 @@
 use super::{
     super::{
         clock::{COARSE_MS, Clock},
+        cors::Origins,
         http1,
         reply::Reply,
     },
@@ -15,7 +16,7 @@ use super::{
     websocket::Upgrade,
 };
 use crate::{
-    config::{CorsConfig, HttpConfig},
+    config::HttpConfig,
     transport::{Code, ErrorBody, Format},
 };
 use bytes::{Buf, Bytes, BytesMut};
@@ -221,7 +222,7 @@ pub(super) struct Orders {
 pub(super) fn last_words(error: &ErrorBody) -> Bytes {
     let mut bytes = Vec::new();
     let reply = Reply::error(error, Format::Json).closing();
-    http1::reply(&mut bytes, &reply, &CorsConfig::default(), None);
+    http1::reply(&mut bytes, &reply, &Origins::default(), None);
     bytes.into()
 }
 

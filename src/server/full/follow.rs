@@ -76,7 +76,7 @@ impl Follower {
     ) -> Result<Self, ErrorBody> {
         let mut read = HeldRead::new(app.clone());
         read.counts(counted);
-        let keep_alive_ms = gateway.http().keep_alive_s.saturating_mul(1000);
+        let keep_alive_ms = gateway.terms().http.keep_alive_s.saturating_mul(1000);
         let (position, polled) = app
             .follow(name, key, cursor, keep_alive_ms, read.conn())
             .map_err(|error| errors::access(name, error))?;

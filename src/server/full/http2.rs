@@ -77,7 +77,7 @@ impl<F: Future + Send + 'static> Executor<F> for Tasks {
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(gateway: Arc<Gateway>, seat: Seat, pipe: Pipe, peer: IpAddr) {
-    let config = gateway.http();
+    let terms = Arc::clone(&gateway.terms());
     let conn = seat.conn.clone();
     let streams = conn.speaks_http2();
     let service = {
@@ -94,7 +94,8 @@ pub(super) async fn serve(gateway: Arc<Gateway>, seat: Seat, pipe: Pipe, peer: I
         })
     };
     let socket = Socket { pipe, streams: streams.clone(), heads: Heads::new() };
-    let mut http = pin!(builder(config, streams).serve_connection(TokioIo::new(socket), service));
+    let mut http =
+        pin!(builder(&terms.http, streams).serve_connection(TokioIo::new(socket), service));
     let mut is_finishing = false;
     let ended = poll_fn(|cx| {
         let orders = conn.orders(cx);

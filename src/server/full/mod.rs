@@ -103,7 +103,8 @@ async fn serve(
     peer: IpAddr,
     site: Site,
 ) {
-    let config = gateway.http();
+    let terms = Arc::clone(&gateway.terms());
+    let config = &terms.http;
     let conn = seat.conn.clone();
     let service = {
         let (gateway, conn) = (gateway.clone(), conn.clone());

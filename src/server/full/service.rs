@@ -5,11 +5,12 @@ use super::{
         admin,
         ask::{self, Ask, Plan},
         browsers, compress,
-        cors::{self, Grant},
+        cors::{self, Grant, Origins},
         gateway::Gateway,
         hosted::HostedApp,
         reply::{Reply, Wish},
         routes::{self, Endpoint, Outcome, ReadAsk, Route},
+        terms::Terms,
     },
     Site,
     bayeux::{self, Http},
@@ -21,7 +22,7 @@ use super::{
     websocket::{self, Upgrade},
 };
 use crate::{
-    config::{CorsConfig, HttpConfig},
+    config::HttpConfig,
     transport::{Accepted, Code, ErrorBody, Format, StreamFormat},
 };
 use bytes::{Bytes, BytesMut};
@@ -67,10 +68,11 @@ pub(super) async fn serve(
     let (parts, body) = request.into_parts();
     let has_streams = parts.version == Version::HTTP_2;
     let headers = || all_headers(&parts);
+    let terms = Arc::clone(&gateway.terms());
     let ask = ask(&parts, &headers, *peer);
     let grant = match site {
         Site::Admin => None,
-        Site::Public => cors::grant(gateway.cors(), ask.origin),
+        Site::Public => cors::grant(&terms.origins, ask.origin),
     };
     let wish = Wish {
         format: ask.accepted.format(),
@@ -79,7 +81,7 @@ pub(super) async fn serve(
     };
     let first = match site {
         Site::Admin => First::Reply("admin", admin::reply(&gateway, &parts.method, ask.path)),
-        Site::Public => answer(&gateway, conn, &parts, &ask, body).await,
+        Site::Public => answer(&gateway, &terms, conn, &parts, &ask, body).await,
     };
     // A held read keeps nothing of its request: hyper would have to keep the
     // buffer that it came in.
@@ -104,7 +106,7 @@ pub(super) async fn serve(
         }
         First::Stream(follower, format) => {
             conn.enter(Phase::Streaming);
-            let head = response(stream_head(format), gateway.cors(), grant);
+            let head = response(stream_head(format), &terms.origins, grant);
             let stream = Stream::new(follower, format, place.conn);
             return Ok(head.map(|_| Answering::Stream(Box::new(stream))));
         }
@@ -112,11 +114,11 @@ pub(super) async fn serve(
             return Ok(response.map(|()| Answering::Whole(Full::default())));
         }
     };
-    compress::reply(&mut reply, wish.gzip, gateway.http());
+    compress::reply(&mut reply, wish.gzip, &terms.http);
     // A connection of HTTP/2 does not end with one answer.
     reply.close = !has_streams && (reply.close || gateway.is_stopping());
     conn.enter(Phase::Answering);
-    Ok(response(reply, gateway.cors(), grant))
+    Ok(response(reply, &terms.origins, grant))
 }
 
 /// How far a request gets without waiting for messages.
@@ -160,18 +162,18 @@ fn ask<'a>(
 
 async fn answer(
     gateway: &Arc<Gateway>,
+    terms: &Terms,
     conn: &Conn,
     parts: &Parts,
     ask: &Ask<'_>,
     body: Incoming,
 ) -> First {
-    let config = gateway.http();
-    if let Err(error) = check_head(config, parts) {
+    if let Err(error) = check_head(&terms.http, parts) {
         return First::Reply("none", Reply::error(&error, ask.accepted.format()).closing());
     }
-    let route = match ask::plan(gateway, ask) {
+    let route = match ask::plan(gateway, terms, ask) {
         Plan::Route(route) => route,
-        Plan::Bayeux(app) => return bayeux(gateway, conn, &app, ask, parts, body).await,
+        Plan::Bayeux(app) => return bayeux(gateway, terms, conn, &app, ask, parts, body).await,
         Plan::Reply(route, reply) => return First::Reply(route, reply),
         Plan::Page if ask.path == ECHO && websocket::is_asked(parts) => {
             return match websocket::handshake(parts) {
@@ -208,7 +210,7 @@ async fn answer(
     }
     let mut room = BodyRoom::none(conn);
     let body = if route.takes_body() {
-        match collect(config, body, &mut room).await {
+        match collect(&terms.http, body, &mut room).await {
             Ok(body) => body,
             Err(error) => {
                 let reply = Reply::error(&error, ask.accepted.format()).closing();
@@ -224,6 +226,7 @@ async fn answer(
 
 async fn bayeux(
     gateway: &Arc<Gateway>,
+    terms: &Terms,
     conn: &Conn,
     app: &Arc<HostedApp>,
     ask: &Ask<'_>,
@@ -244,7 +247,7 @@ async fn bayeux(
         };
     }
     let mut room = BodyRoom::none(conn);
-    let (done, is_read) = match collect(gateway.http(), body, &mut room).await {
+    let (done, is_read) = match collect(&terms.http, body, &mut room).await {
         Ok(body) => (bayeux::answer(gateway, app, ask, parts, &body).await, true),
         Err(error) => (Err(error), false),
     };
@@ -438,7 +441,7 @@ fn all_headers(parts: &Parts) -> Vec<(String, String)> {
     all
 }
 
-fn response(reply: Reply, cors: &CorsConfig, grant: Option<Grant>) -> Response<Answering> {
+fn response(reply: Reply, origins: &Origins, grant: Option<Grant>) -> Response<Answering> {
     let body = match reply.body {
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => bytes.into(),
@@ -459,7 +462,7 @@ fn response(reply: Reply, cors: &CorsConfig, grant: Option<Grant>) -> Response<A
     };
     reply.headers.iter().for_each(|(name, value)| append(name, value));
     if let Some(grant) = grant {
-        cors::headers(cors, grant).for_each(|(name, value)| append(name, value));
+        cors::headers(origins, grant).for_each(|(name, value)| append(name, value));
     }
     if reply.close {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

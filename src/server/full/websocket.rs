@@ -148,9 +148,9 @@ pub(super) async fn serve(
 ) {
     conn.enter(Phase::Streaming);
     let max_bytes = match &upgrade {
-        Upgrade::Mailbox(_) => gateway.http().max_frame_bytes,
+        Upgrade::Mailbox(_) => gateway.terms().http.max_frame_bytes,
         // Bayeux has no other way for what is larger.
-        Upgrade::Bayeux(_) | Upgrade::Echo => gateway.http().max_body_bytes,
+        Upgrade::Bayeux(_) | Upgrade::Echo => gateway.terms().http.max_body_bytes,
     };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
@@ -228,7 +228,7 @@ impl Session {
         let position = follower.position();
         transport::batch(self.format, &empty(position), &mut out);
         socket.send(self.message(out)).await.ok()?;
-        let period = Duration::from_secs(self.gateway.http().keep_alive_s);
+        let period = Duration::from_secs(self.gateway.terms().http.keep_alive_s);
         let mut pings = interval_at(Instant::now() + period, period);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Since the last ping.

@@ -94,7 +94,7 @@ impl Caller<'_> {
             asked.answer(&Answer::Nothing, replies);
             return Ok(());
         }
-        let mut wait_ms = connect.timeout_ms.map_or(app.max_wait_ms, |ms| ms.min(app.max_wait_ms));
+        let mut wait_ms = connect.timeout_ms.unwrap_or(u64::MAX).min(app.max_wait_ms());
         if waiting.connects.len() >= waiting.max {
             wait_ms = 0;
             // Where none may wait, the next one comes alone.
@@ -103,7 +103,7 @@ impl Caller<'_> {
         let (name, key) = (connect.client.mailbox.as_str(), connect.client.key);
         let mut counted = None;
         if let Some(browser) = self.browser.filter(|_| wait_ms > 0) {
-            let max = self.gateway.http().max_reads_per_browser;
+            let max = self.gateway.terms().http.max_reads_per_browser;
             counted = self.gateway.browsers().count(browser, key, max).ok();
             if counted.is_none() {
                 wait_ms = 0;

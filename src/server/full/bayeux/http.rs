@@ -50,7 +50,7 @@ pub(in super::super) async fn answer(
     parts: &Parts,
     body: &[u8],
 ) -> Result<Http, ErrorBody> {
-    let page = Page::of(gateway.cors(), parts);
+    let page = Page::of(&gateway.terms().origins, parts);
     page.check(ask)?;
     let is_script = ask.method == "GET";
     let sent = if is_script { ask.query.unwrap_or_default().as_bytes() } else { body };
@@ -73,7 +73,7 @@ pub(in super::super) async fn answer(
         return Err(bad("jsonp is no name of a function: letters, digits and any of _ $ ."));
     }
     let form = AnswerForm { callback: callback.map(Cow::into_owned) };
-    let max = gateway.http().max_batch_items;
+    let max = gateway.terms().http.max_batch_items;
     let mut said: Vec<Said<'_>> = Vec::new();
     for text in &texts {
         said.extend(decode_messages(text, max - said.len())?);
@@ -105,7 +105,7 @@ pub(in super::super) async fn answer(
     if is_handshake
         && is_counted
         && browser.is_none()
-        && let Some(cookie) = browsers::new_cookie(BAYEUX_COOKIE, gateway.cors(), origin)
+        && let Some(cookie) = browsers::new_cookie(BAYEUX_COOKIE, &gateway.terms().origins, origin)
     {
         reply = reply.with("set-cookie", cookie);
     }

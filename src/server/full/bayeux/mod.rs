@@ -143,7 +143,7 @@ impl Caller<'_> {
         replies: &mut Replies,
     ) -> Result<(), Fault> {
         let headers = (self.headers)();
-        let client = proxies::client(self.gateway.http(), self.peer, &headers);
+        let client = proxies::client(&self.gateway.terms().http, self.peer, &headers);
         let body = handshake.body.clone();
         let request = OpenRequest { body, headers, peer: client.to_string() };
         let key = random_key().map_err(|_| Fault::new(503, errors::no_random().message))?;
@@ -175,7 +175,7 @@ impl Caller<'_> {
 
     /// What a client does if there is nothing special.
     fn advice(&self) -> Advice {
-        Advice { timeout: Some(self.app.max_wait_ms), ..Advice::new(Reconnect::Retry) }
+        Advice { timeout: Some(self.app.max_wait_ms()), ..Advice::new(Reconnect::Retry) }
     }
 }
 

@@ -6,12 +6,9 @@
 
 use super::super::super::{
     ask::{self, Ask},
-    cors,
+    cors::{self, Origins},
 };
-use crate::{
-    config::CorsConfig,
-    transport::{Code, ErrorBody},
-};
+use crate::transport::{Code, ErrorBody};
 use http::{
     header::{self, HeaderName},
     request::Parts,
@@ -31,7 +28,7 @@ pub(super) enum Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    pub fn of(config: &CorsConfig, parts: &'a Parts) -> Self {
+    pub fn of(origins: &Origins, parts: &'a Parts) -> Self {
         let text = |name| parts.headers.get(name).map(|value| ask::text(value.as_bytes()));
         // The URL of a script has no `Origin`.
         let origin = match text(header::ORIGIN) {
@@ -46,9 +43,9 @@ impl<'a> Page<'a> {
         };
         match origin {
             _ if is_own => Self::Own,
-            Some(origin) if cors::grant(config, Some(origin)).is_some() => Self::Guest(origin),
+            Some(origin) if cors::grant(origins, Some(origin)).is_some() => Self::Guest(origin),
             // Allowed is then any.
-            None if cors::grant(config, Some("")).is_some() => Self::Guest(""),
+            None if cors::grant(origins, Some("")).is_some() => Self::Guest(""),
             _ => Self::Stranger,
         }
     }
@@ -92,6 +89,7 @@ fn is_host(origin: &str, parts: &Parts) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::CorsConfig;
 
     fn page(origins: &[&str], headers: &[(&str, &str)]) -> String {
         let mut request = http::Request::builder().uri("/open/bayeux");
@@ -100,7 +98,8 @@ mod tests {
         }
         let (parts, ()) = request.body(()).expect("a good request").into_parts();
         let origins = origins.iter().map(|&origin| origin.to_owned()).collect();
-        format!("{:?}", Page::of(&CorsConfig { origins }, &parts))
+        let origins = Origins::of(&CorsConfig { origins });
+        format!("{:?}", Page::of(&origins, &parts))
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(in super::super) fn accept(
     ask: &Ask<'_>,
     parts: &Parts,
 ) -> Result<(Response<()>, Session), Reply> {
-    Page::of(gateway.cors(), parts)
+    Page::of(&gateway.terms().origins, parts)
         .check(ask)
         .map_err(|error| Reply::error(&error, Format::Json))?;
     let response = websocket::handshake(parts)?;
@@ -62,7 +62,7 @@ impl Session {
     /// With what to close it; none if that has happened.
     pub async fn talk(&self, socket: &mut Stream, conn: &Conn) -> Option<Close> {
         let mut waiting = Waiting { connects: Vec::new(), max: MAX_WAITING };
-        let keep_alive = Duration::from_secs(self.gateway.http().keep_alive_s);
+        let keep_alive = Duration::from_secs(self.gateway.terms().http.keep_alive_s);
         let mut pings = interval_at(Instant::now() + keep_alive, keep_alive);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Since the last ping.
@@ -131,7 +131,7 @@ impl Session {
         messages: &mut usize,
     ) -> Result<Option<Replies>, ErrorBody> {
         let Self { gateway, app, peer, .. } = self;
-        let said = decode_messages(text, gateway.http().max_batch_items)?;
+        let said = decode_messages(text, gateway.terms().http.max_batch_items)?;
         let headers = || self.headers.clone();
         let caller = Caller { gateway, app, headers: &headers, peer: *peer, browser: None };
         let mut replies = Replies::default();
