@@ -4,6 +4,7 @@ mod banner;
 mod children;
 mod log;
 mod plugins;
+mod reload;
 mod serve;
 mod service;
 mod sockets;
@@ -39,8 +40,9 @@ enum Command {
     ///
     /// A plugin that is named by its folder must have been built by `cometbox
     /// build FOLDER` before. Components are watched, and swapped without
-    /// closing a connection; SIGHUP reloads them all, and the certificate of
-    /// [tls]. SIGTERM answers every held request and ends. SIGUSR2 has a new
+    /// closing a connection; SIGHUP reloads the configuration, all plugins and
+    /// the certificate, and opens the log file anew; it says what needs a
+    /// restart. SIGTERM answers every held request and ends. SIGUSR2 has a new
     /// process take over, as `cometbox upgrade` does.
     Serve {
         #[command(flatten)]

@@ -3,16 +3,17 @@
 use super::{
     banner,
     children::Children,
-    log, service,
+    log::Log,
+    reload::Reloader,
+    service,
     sockets::{Given, Role, Sockets},
     upgrade::{Predecessor, Program, Upgrader},
 };
 use crate::{
     app::{Answers, Now},
-    config::{AppConfig, Config, PluginConfig},
-    core::PluginName,
+    config::{AppConfig, Config, ConfigError},
     plugin::wasm::Engine,
-    reload::{self, AppSpec, PluginSpec, Source, State, Status, Supervisor},
+    reload::{self, AppSpec, State, Status, Supervisor},
     server::{self, DevSite, End, Gateway, HostedApp, Listeners, Tls},
 };
 use anyhow::Context;
@@ -43,8 +44,10 @@ pub(super) async fn serve(
         true => Some(Predecessor::meet().await?),
         false => None,
     };
-    let result = match load(config, listen) {
-        Ok(config) => serve_on(&config, &program, &mut upgrades, &mut predecessor).await,
+    let result = match start(config, listen.clone()) {
+        Ok((config, log)) => {
+            serve_on(config, listen, log, &program, &mut upgrades, &mut predecessor).await
+        }
         Err(error) => Err(error),
     };
     if let (Err(error), Some(predecessor)) = (&result, predecessor) {
@@ -55,16 +58,18 @@ pub(super) async fn serve(
 
 /// `predecessor` is gone from its place once this process serves.
 async fn serve_on(
-    config: &Config,
+    config: Config,
+    listen: Option<String>,
+    log: Log,
     program: &Program,
     upgrades: &mut Signal,
     predecessor: &mut Option<Predecessor>,
 ) -> anyhow::Result<()> {
     let mut given = match predecessor {
-        Some(predecessor) => predecessor.sockets(config)?,
+        Some(predecessor) => predecessor.sockets(&config)?,
         None => Given::by_service_manager()?,
     };
-    let Bound { mut listeners, .. } = Bound::bind(config, &mut given).await?;
+    let Bound { mut listeners, .. } = Bound::bind(&config, &mut given).await?;
     given.check_rest()?;
     drop(given);
     let engine = Engine::new()?;
@@ -76,15 +81,26 @@ async fn serve_on(
     };
     // For all lives of this process, so that no signal in between is missed.
     let mut shutdown = pin!(shutdown()?);
+    // A reload changes it.
+    let runs = Arc::new(watch::Sender::new(config));
     // Once, unless a process that was to take over fails to.
     loop {
-        let gateway = Gateway::new(config, None)?;
+        let config = runs.borrow().clone();
+        let gateway = Gateway::new(&config, None)?;
         gateway.begun().await?;
-        let specs = specs(config, &gateway);
+        let specs = specs(&config, &gateway);
         let supervisor = Supervisor::serve_prepared(specs, engine.clone(), &plugins).await?;
         plugins = supervisor.serving();
         let tls = listeners.tls.as_ref().map(|(_, tls)| tls.clone());
-        let hangups = tokio::spawn(reload_on_hangup(supervisor, tls.clone())?);
+        let reloader = Reloader {
+            runs: runs.clone(),
+            listen: listen.clone(),
+            gateway: gateway.clone(),
+            supervisor,
+            tls: tls.clone(),
+            log: log.clone(),
+        };
+        let hangups = tokio::spawn(reloader.on_hangups()?);
         Addresses::of(&listeners).log();
         let sockets = Sockets::of(&listeners, |role| match role {
             Role::Http => config.listen.as_deref(),
@@ -127,7 +143,7 @@ async fn serve_on(
 }
 
 pub(super) async fn dev(config: &Path, listen: Option<String>) -> anyhow::Result<()> {
-    let config = load(config, listen)?;
+    let (config, log) = start(config, listen.clone())?;
     // The gateway shows the status of a supervisor that works on its apps.
     let status = Arc::new(OnceLock::<Receiver<Status>>::new());
     let site = DevSite::new(config.dev.pages.clone(), {
@@ -143,12 +159,15 @@ pub(super) async fn dev(config: &Path, listen: Option<String>) -> anyhow::Result
     let mut settled = supervisor.status();
     // Only set here.
     let _ = status.set(supervisor.status());
-    let hangups = tokio::spawn(reload_on_hangup(supervisor, bound.tls())?);
+    let (gateway_too, tls) = (gateway.clone(), bound.tls());
+    let runs = Arc::new(watch::Sender::new(config.clone()));
+    let reloader = Reloader { runs, listen, gateway: gateway_too, supervisor, tls, log };
+    let hangups = tokio::spawn(reloader.on_hangups()?);
 
     let addresses = Addresses::of(&bound.listeners);
     let Bound { listeners, url, .. } = bound;
     let (stop, stopped) = watch::channel(false);
-    let told = Told { config: config.clone(), addresses, url };
+    let told = Told { config, addresses, url };
     let beside = tokio::spawn(async move { told.run(&mut settled, stopped).await });
     server::run(gateway, listeners, shutdown()?).await;
     stop.send_replace(true);
@@ -199,17 +218,12 @@ fn status_json(status: Option<&Receiver<Status>>) -> String {
 
 /// The plugins of the configuration, for the supervisor.
 fn specs(config: &Config, gateway: &Gateway) -> Vec<AppSpec> {
-    let plugin = |plugin: &PluginConfig| PluginSpec {
-        name: PluginName(plugin.name.as_str().into()),
-        source: Source::of(plugin.path.clone()),
-        settings: plugin.settings.clone(),
-    };
     let spec = |app: &AppConfig| {
         let hosted = gateway.app(&app.name).expect("the gateway was made of this configuration");
         AppSpec {
             app: hosted.app().clone(),
             shell: hosted.clone(),
-            plugins: app.plugins.iter().map(plugin).collect(),
+            plugins: app.plugins.iter().map(Into::into).collect(),
         }
     };
     config.apps.iter().map(spec).collect()
@@ -225,32 +239,17 @@ impl reload::Shell for HostedApp {
     }
 }
 
-/// Reloads everything on SIGHUP, for ever; owns the supervisor, which works
-/// until it is dropped.
-fn reload_on_hangup(
-    supervisor: Supervisor,
-    tls: Option<Arc<Tls>>,
-) -> anyhow::Result<impl Future<Output = ()>> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move {
-        while hangup.recv().await.is_some() {
-            let and_certificate = if tls.is_some() { " and the certificate" } else { "" };
-            tracing::info!("SIGHUP: reloading all plugins{and_certificate}");
-            supervisor.reload_all();
-            if let Some(tls) = tls.clone() {
-                // What goes wrong is in the log.
-                let _ = tokio::task::spawn_blocking(move || tls.reload()).await;
-            }
-        }
-    })
+/// The configuration, and the log that it asks for.
+fn start(path: &Path, listen: Option<String>) -> anyhow::Result<(Config, Log)> {
+    let config = read(path, listen)?;
+    let log = Log::start(&config.log)?;
+    Ok((config, log))
 }
 
-fn load(path: &Path, listen: Option<String>) -> anyhow::Result<Config> {
+/// The configuration, with what `--listen` says. Blocks.
+pub(super) fn read(path: &Path, listen: Option<String>) -> Result<Config, ConfigError> {
     let mut config = Config::load(path)?;
-    if let Some(listen) = listen {
-        config.listen = Some(listen);
-    }
-    log::start(&config.log)?;
+    config.listen = listen.or(config.listen);
     Ok(config)
 }
 

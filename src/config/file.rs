@@ -60,6 +60,9 @@ pub struct LogConfig {
     /// filters such as `"info,cometbox::plugin=debug"`.
     #[serde(deserialize_with = "level")]
     pub level: String,
+    /// A file that lines are added to; SIGHUP opens it anew, once it was renamed.
+    /// Default none: they go to stderr.
+    pub file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Deserialize, Debug, PartialEq, Eq, Default)]
@@ -72,7 +75,7 @@ pub enum LogFormat {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".into() }
+        Self { format: LogFormat::Text, level: "info".into(), file: None }
     }
 }
 

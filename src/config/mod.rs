@@ -6,6 +6,7 @@
 //! and turns the rest into what the gateway works with. Every error names file
 //! and line, and an unknown key the nearest valid one.
 
+pub mod change;
 pub mod error;
 pub mod file;
 mod resolve;
@@ -14,6 +15,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use change::{Change, SETTINGS, Setting, When, changes};
 pub use error::ConfigError;
 pub use file::{CorsConfig, ForwardedHeader, HttpConfig, LogConfig, LogFormat};
 pub use values::Deliver;
@@ -57,6 +59,14 @@ pub struct TlsConfig {
     pub key: PathBuf,
 }
 
+impl TlsConfig {
+    /// Whether certificate and key are in the same files as there.
+    #[must_use]
+    pub fn has_files_of(&self, other: &Self) -> bool {
+        self.certificate == other.certificate && self.key == other.key
+    }
+}
+
 /// Where mailboxes are kept.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
@@ -76,7 +86,7 @@ pub struct DevConfig {
 }
 
 /// A command of `cometbox dev`, run in the folder of the configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunConfig {
     pub name: String,
     /// Program and arguments; at least the program.

@@ -1,7 +1,7 @@
 //! From the file to what the gateway works with.
 
 use super::{
-    AppConfig, Config, DevConfig, PluginConfig, RunConfig, StoreConfig, TlsConfig,
+    AppConfig, Config, DevConfig, LogConfig, PluginConfig, RunConfig, StoreConfig, TlsConfig,
     file::{AppFile, DevFile, File, LimitsFile, PluginFile, TlsFile},
     folder_of,
     values::Deliver,
@@ -56,7 +56,7 @@ pub(super) fn resolve(file: File, path: &Path) -> Result<Config, Wrong> {
         path: path.to_owned(),
         listen,
         admin,
-        log: file.log,
+        log: LogConfig { file: file.log.file.map(|log| dir.join(log)), ..file.log },
         tls,
         store: file.store.map(|store| StoreConfig {
             path: dir.join(store.path.get_ref()),

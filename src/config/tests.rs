@@ -182,6 +182,104 @@ fn errors_in_an_app_name_the_line_and_help() {
     }
 }
 
+/// What every setting is in one configuration, and what in the other.
+const TWO: &[(&str, &str, &str)] = &[
+    ("listen", "\"a:1\"", "\"b:1\""),
+    ("admin", "\"a:2\"", "\"\""),
+    ("log.format", "\"text\"", "\"json\""),
+    ("log.level", "\"info\"", "\"debug\""),
+    ("log.file", "\"a.log\"", "\"b.log\""),
+    ("tls.listen", "\"a:3\"", "\"b:3\""),
+    ("tls.certificate", "\"auth.wasm\"", "\"readme.md\""),
+    ("tls.key", "\"auth.wasm\"", "\"readme.md\""),
+    ("store.path", "\"a\"", "\"b\""),
+    ("store.restart_grace_ms", "1", "2"),
+    ("http.trusted_proxies", "[]", "[\"::1\"]"),
+    ("http.forwarded_header", "\"forwarded\"", "\"x-forwarded-for\""),
+    ("cors.origins", "[]", "[\"*\"]"),
+    ("dev.pages", "\"pages\"", "\"plugins\""),
+    ("dev.run", "[]", "[{ name = \"a\", command = [\"a\"] }]"),
+    ("app.plugins", "[\"auth.wasm\"]", "[\"plugins/chat\"]"),
+    ("app.settings", "{}", "{ x = 1 }"),
+    ("app.publish_keys", "[]", "[\"k\"]"),
+    ("app.durability", "\"os\"", "\"disk\""),
+    ("app.limits.full", "\"drop_oldest\"", "\"reject\""),
+    // Not below those that they bound.
+    ("app.limits.max_mailbox_messages", "100", "101"),
+    ("app.limits.max_mailbox_bytes", "100", "101"),
+    ("app.limits.max_linger_ms", "100", "101"),
+];
+
+/// A configuration with the first value of each setting, but for one that has
+/// the second.
+fn one_of(dir: &Path, changed: Option<&str>) -> Config {
+    let mut file = toml::Table::new();
+    for setting in SETTINGS.iter().filter(|setting| setting.name != "app.name") {
+        let two = TWO.iter().find(|(name, ..)| *name == setting.name);
+        // All others are numbers.
+        let (_, first, second) = *two.unwrap_or(&(setting.name, "5", "6"));
+        let value = if changed == Some(setting.name) { second } else { first };
+        let value: toml::Table = format!("x = {value}").parse().expect("a value");
+        let mut path: Vec<_> = setting.name.split('.').collect();
+        let key = path.pop().expect("split gives at least one");
+        let mut table = &mut file;
+        for part in path {
+            let inner = table.entry(part).or_insert_with(|| toml::Table::new().into());
+            table = inner.as_table_mut().expect("no setting is in another one");
+        }
+        table.insert(key.into(), value["x"].clone());
+    }
+    let mut app = file.remove("app").expect("it has settings");
+    app.as_table_mut().expect("a table").insert("name".into(), "a".into());
+    file.insert("app".into(), vec![app].into());
+    Config::parse(&file.to_string(), &dir.join("c.toml")).unwrap_or_else(|e| panic!("{e}\n{file}"))
+}
+
+#[test]
+fn every_setting_that_changes_is_found_and_no_other() {
+    let dir = folder();
+    let runs = one_of(dir.path(), None);
+    assert!(changes(&runs, &runs).is_empty());
+    for setting in SETTINGS.iter().filter(|setting| setting.name != "app.name") {
+        let name = setting.name;
+        let new = one_of(dir.path(), Some(name));
+        let found: Vec<_> = changes(&runs, &new).iter().map(|c| c.setting.name).collect();
+        assert_eq!(found, [name]);
+        // What takes over does so but for what waits.
+        let waits = setting.when == When::Restart;
+        let then = runs.clone().renewed(new.clone(), |_| false);
+        assert_eq!(changes(&runs, &then).is_empty(), waits, "{name}");
+        assert_eq!(changes(&then, &new).is_empty(), !waits, "{name}");
+        let stays = runs.clone().renewed(new, |app| app == "a");
+        assert_eq!(changes(&runs, &stays).is_empty(), waits || name.starts_with("app."), "{name}");
+    }
+}
+
+#[test]
+fn apps_and_parts_that_come_and_go_wait_for_a_restart() {
+    let tls = "tls = { listen = \"x:1\", certificate = \"readme.md\", key = \"readme.md\" }\n";
+    let (store, other) = ("store = { path = \"s\" }\n", APP.replace("chat\"\n", "b\"\n"));
+    let dir = folder();
+    let config = |text: &str| {
+        Config::parse(&format!("{text}{APP}"), &dir.path().join("c.toml")).expect("it is valid")
+    };
+    for (text, named) in [
+        (tls, &["tls.listen"][..]),
+        (store, &["store.path", "store.restart_grace_ms"]),
+        (&other, &["app b"]),
+    ] {
+        let (without, with) = (config(""), config(text));
+        for (runs, new) in [(&without, &with), (&with, &without)] {
+            let changes = changes(runs, new);
+            let names: Vec<_> = changes.iter().map(ToString::to_string).collect();
+            assert_eq!(names, named);
+            assert!(changes.iter().all(|change| change.setting.when == When::Restart));
+            let then = runs.clone().renewed(new.clone(), |_| false);
+            assert!(super::changes(runs, &then).is_empty(), "{named:?}");
+        }
+    }
+}
+
 #[test]
 fn an_error_reads_as_promised() {
     let error =

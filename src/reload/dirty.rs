@@ -1,7 +1,11 @@
 //! Which sources have changed and were not looked at yet.
 
 use parking_lot::Mutex;
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
 use tokio::{sync::Notify, time::timeout};
 
 /// A save is often several writes and renames: wait until nothing happens for
@@ -11,17 +15,23 @@ const QUIET: Duration = Duration::from_millis(50);
 /// But not longer than so many times, if something keeps writing.
 const MAX_WAITS: u32 = 40;
 
-/// A set of sources, by index. Bounded by their number.
+/// A set of sources, by index. Bounded by the highest one.
 #[derive(Debug)]
 pub(super) struct Dirty {
-    count: usize,
+    /// More than the highest index.
+    bound: AtomicUsize,
     set: Mutex<BTreeSet<usize>>,
     changed: Notify,
 }
 
 impl Dirty {
-    pub(super) fn new(count: usize) -> Self {
-        Self { count, set: Mutex::default(), changed: Notify::new() }
+    pub(super) fn new(bound: usize) -> Self {
+        Self { bound: AtomicUsize::new(bound), set: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// There are other sources now, whose indexes are below this bound.
+    pub(super) fn has(&self, bound: usize) {
+        self.bound.store(bound, Relaxed);
     }
 
     pub(super) fn mark(&self, index: usize) {
@@ -29,8 +39,9 @@ impl Dirty {
         self.changed.notify_one();
     }
 
+    /// Marks every index, those of no source as well.
     pub(super) fn mark_all(&self) {
-        self.set.lock().extend(0..self.count);
+        self.set.lock().extend(0..self.bound.load(Relaxed));
         self.changed.notify_one();
     }
 

@@ -13,18 +13,20 @@ mod watch;
 mod worker;
 
 use crate::{
-    app::{Answers, App, Chain, Now},
+    app::{Answers, App, AppLimits, Chain, Now},
     build,
     config::{AppConfig, PluginConfig},
     core::PluginName,
     plugin::wasm::Engine,
 };
-use dirty::Dirty;
 pub use prepared::{Prepared, prepare};
 use serde::Serialize;
 use std::{path::PathBuf, sync::Arc};
-use tokio::{sync::watch::Receiver, task::JoinHandle};
-use worker::Worker;
+use tokio::{
+    sync::{mpsc, oneshot, watch::Receiver},
+    task::JoinHandle,
+};
+use worker::{Renewal, Worker};
 
 /// What a swap needs of whoever holds the connections of an app.
 pub trait Shell: Send + Sync {
@@ -95,7 +97,7 @@ pub struct ReloadError(String);
 /// Reloads plugins until it is dropped. Must be made within a tokio runtime.
 #[derive(Debug)]
 pub struct Supervisor {
-    dirty: Arc<Dirty>,
+    renewals: mpsc::Sender<Renewal>,
     status: Receiver<Status>,
     serving: Prepared,
     task: JoinHandle<()>,
@@ -144,8 +146,10 @@ impl Supervisor {
     }
 
     fn start(worker: Worker) -> Self {
-        let (dirty, status, serving) = (worker.dirty(), worker.status(), worker.serving());
-        Self { dirty, status, serving, task: tokio::spawn(worker.run()) }
+        let (status, serving) = (worker.status(), worker.serving());
+        // Whoever sends one waits for it.
+        let (renewals, to_do) = mpsc::channel(1);
+        Self { renewals, status, serving, task: tokio::spawn(worker.run(to_do)) }
     }
 
     /// How the apps are doing, now and whenever that changes.
@@ -160,10 +164,23 @@ impl Supervisor {
         self.serving.clone()
     }
 
-    /// Loads (in dev: builds) everything again, as for a SIGHUP. Returns at
-    /// once.
-    pub fn reload_all(&self) {
-        self.dirty.mark_all();
+    /// Loads (in dev: builds) these plugins, also if they are those that serve, and
+    /// swaps them in with these limits.
+    ///
+    /// # Errors
+    /// If one does not load (see [`Supervisor::serve`]) or build, which the log
+    /// and the status tell as well. The app is then what it was.
+    pub async fn renew(
+        &self,
+        app: &str,
+        plugins: Vec<PluginSpec>,
+        limits: AppLimits,
+    ) -> Result<(), ReloadError> {
+        let (done, how) = oneshot::channel();
+        let renewal = Renewal { app: app.to_owned(), plugins, limits, done };
+        let ended = |_| ReloadError("nothing is reloaded any more".into());
+        self.renewals.send(renewal).await.map_err(|_| ended(()))?;
+        how.await.map_err(|_| ended(()))?
     }
 }
 

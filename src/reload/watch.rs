@@ -1,6 +1,6 @@
 //! Files → marks.
 
-use super::dirty::Dirty;
+use super::{ReloadError, dirty::Dirty};
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode, MetadataKind, ModifyKind},
@@ -31,8 +31,17 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// `targets` are in the order of the sources; their folders are resolved.
-    pub(super) fn start(targets: Vec<Target>, dirty: Arc<Dirty>) -> notify::Result<Self> {
+    /// `targets` come with the indexes of their sources; their folders are
+    /// resolved.
+    pub(super) fn start(
+        targets: Vec<(usize, Target)>,
+        dirty: Arc<Dirty>,
+    ) -> Result<Self, ReloadError> {
+        Self::try_start(targets, dirty)
+            .map_err(|e| ReloadError(format!("cannot watch the plugins' files: {e}")))
+    }
+
+    fn try_start(targets: Vec<(usize, Target)>, dirty: Arc<Dirty>) -> notify::Result<Self> {
         let lost = Arc::new(Mutex::new(Lost::new()));
         let (mine, list) = (Arc::clone(&lost), targets.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
@@ -43,7 +52,7 @@ impl Watch {
                 Err(_) => dirty.mark_all(),
             }
         })?;
-        for target in &targets {
+        for (_, target) in &targets {
             match target {
                 Target::File(file) => {
                     let folder = folder(file);
@@ -76,12 +85,12 @@ impl Watch {
     }
 }
 
-fn handle(event: &Event, targets: &[Target], dirty: &Dirty, lost: &Mutex<Lost>) {
+fn handle(event: &Event, targets: &[(usize, Target)], dirty: &Dirty, lost: &Mutex<Lost>) {
     if !is_change(event.kind) {
         return;
     }
     for path in &event.paths {
-        for (index, target) in targets.iter().enumerate() {
+        for (index, target) in targets {
             let (own_folder, mode) = match target {
                 Target::File(file) => (folder(file).to_owned(), RecursiveMode::NonRecursive),
                 Target::Crate(dir) => (dir.join("src"), RecursiveMode::Recursive),
@@ -94,7 +103,7 @@ fn handle(event: &Event, targets: &[Target], dirty: &Dirty, lost: &Mutex<Lost>) 
             } else if !concerns(target, path) {
                 continue;
             }
-            dirty.mark(index);
+            dirty.mark(*index);
         }
     }
 }

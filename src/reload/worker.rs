@@ -1,30 +1,35 @@
 //! The task that builds, loads and swaps.
 
+mod renew;
+
 use super::{
     AppSpec, AppStatus, PluginSpec, ReloadError, Shell, State, Status,
     dirty::Dirty,
     load::{self, Part},
     prepared::Prepared,
     source::{Kind, Origin},
-    watch::Watch,
+    watch::{Target, Watch},
 };
 use crate::{
-    app::{Answers, App, Chain},
+    app::{Answers, App, AppLimits, Chain},
     plugin::wasm::{Engine, WasmPlugin},
 };
+pub(super) use renew::Renewal;
+use slab::Slab;
 use std::{
     collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 pub(super) type Progress = Arc<dyn Fn(&str) + Send + Sync>;
 
 pub(super) struct Worker {
     engine: Engine,
     apps: Vec<Managed>,
-    origins: Vec<Origin>,
+    /// By indexes that stay.
+    origins: Slab<Origin>,
     dirty: Arc<Dirty>,
     watch: Watch,
     status: watch::Sender<Status>,
@@ -37,6 +42,8 @@ struct Managed {
     app: Arc<App>,
     shell: Arc<dyn Shell>,
     plugins: Vec<Slot>,
+    /// Of its next version.
+    limits: AppLimits,
 }
 
 /// One plugin of a chain.
@@ -55,24 +62,21 @@ impl Worker {
         engine: Engine,
         progress: Option<Progress>,
     ) -> Result<Self, ReloadError> {
-        let mut origins: Vec<Origin> = Vec::new();
+        let mut origins = Slab::new();
         let mut apps = Vec::new();
         for AppSpec { app, shell, plugins } in specs {
             let mut slots = Vec::new();
             for spec in plugins {
                 let origin = Origin::new(&spec.source, progress.is_some())?;
-                let index = origins.iter().position(|o| o.is_same(&origin)).unwrap_or_else(|| {
-                    origins.push(origin);
-                    origins.len() - 1
-                });
-                slots.push(Slot { spec, origin: index, serving: None, stale: true });
+                let origin = place(&mut origins, origin);
+                slots.push(Slot { spec, origin, serving: None, stale: true });
             }
-            apps.push(Managed { app, shell, plugins: slots });
+            let limits = app.limits();
+            apps.push(Managed { app, shell, plugins: slots, limits });
         }
-        let dirty = Arc::new(Dirty::new(origins.len()));
+        let dirty = Arc::new(Dirty::new(bound(&origins)));
         // Before anything is read, so that no change falls in between.
-        let watch = Watch::start(origins.iter().map(Origin::target).collect(), dirty.clone())
-            .map_err(|e| ReloadError(format!("cannot watch the plugins' files: {e}")))?;
+        let watch = Watch::start(targets(&origins), dirty.clone())?;
         let status = apps.iter().map(|managed| AppStatus {
             name: managed.app.name().to_owned(),
             version: managed.app.version(),
@@ -82,10 +86,6 @@ impl Worker {
         let (status, _) = watch::channel(status.collect());
         let serving = Prepared::default();
         Ok(Self { engine, apps, origins, dirty, watch, status, serving, progress })
-    }
-
-    pub(super) fn dirty(&self) -> Arc<Dirty> {
-        self.dirty.clone()
     }
 
     pub(super) fn status(&self) -> watch::Receiver<Status> {
@@ -123,23 +123,32 @@ impl Worker {
         Ok(())
     }
 
-    pub(super) async fn run(mut self) {
+    /// Works for ever, also on the renewals that come.
+    pub(super) async fn run(mut self, mut renewals: mpsc::Receiver<Renewal>) {
         loop {
-            self.dirty.wait(None).await;
-            let pending = self.dirty.settle().await;
-            self.watch.renew();
-            self.work(pending).await;
+            tokio::select! {
+                () = self.dirty.wait(None) => {
+                    let pending = self.dirty.settle().await;
+                    self.watch.renew();
+                    self.work(pending).await;
+                }
+                Some(renewal) = renewals.recv() => self.renew(renewal).await,
+            }
         }
     }
 
     /// Builds what needs it, and reloads each app as soon as all of its
     /// plugins are ready.
     async fn work(&mut self, mut pending: BTreeSet<usize>) {
-        for origin in &mut self.origins {
+        for (_, origin) in &mut self.origins {
             origin.build = None;
         }
         while let Some(&origin) = pending.first() {
-            if !self.build(origin).await {
+            if !self.origins.contains(origin) {
+                pending.remove(&origin);
+                continue;
+            }
+            if !self.build(origin, true).await {
                 // Saved again meanwhile: what was built so far is outdated.
                 pending.extend(self.dirty.settle().await);
                 self.watch.renew();
@@ -162,8 +171,8 @@ impl Worker {
     }
 
     /// Builds an origin if it is one to build. False: a newer save came in
-    /// between.
-    async fn build(&mut self, index: usize) -> bool {
+    /// between, and it `gives_way` to that.
+    async fn build(&mut self, index: usize, gives_way: bool) -> bool {
         let Kind::Crate { builder, built } = &mut self.origins[index].kind else {
             return true;
         };
@@ -181,7 +190,7 @@ impl Worker {
         let started = Instant::now();
         let result = tokio::select! {
             result = builder.build(&mut say) => result,
-            () = self.dirty.wait(Some(index)) => return false,
+            () = self.dirty.wait(Some(index)), if gives_way => return false,
         };
         *built = Some(result.map(|built| built.path));
         self.origins[index].build = Some(started.elapsed());
@@ -219,7 +228,7 @@ impl Worker {
     }
 
     async fn try_reload(&mut self, index: usize, build: Duration) -> Result<(), String> {
-        let Managed { app, shell, plugins } = &mut self.apps[index];
+        let Managed { app, shell, plugins, limits } = &mut self.apps[index];
         set_status(&self.status, index, app, State::Loading, None);
         let mut parts = Vec::new();
         for slot in plugins.iter() {
@@ -231,9 +240,8 @@ impl Worker {
                 },
             });
         }
-        let limits = app.limits().plugin;
-        let (chain, compile) = load::chain(self.engine.clone(), parts, limits).await?;
-        let (version, swap) = swap(app.clone(), shell.clone(), &chain).await?;
+        let (chain, compile) = load::chain(self.engine.clone(), parts, limits.plugin).await?;
+        let (version, swap) = swap(app.clone(), shell.clone(), &chain, *limits).await?;
         for (slot, plugin) in plugins.iter_mut().zip(chain) {
             slot.serving = Some(plugin);
             slot.stale = false;
@@ -254,17 +262,34 @@ impl Worker {
     }
 }
 
+/// The index of an origin, which is there once.
+fn place(origins: &mut Slab<Origin>, origin: Origin) -> usize {
+    let known = origins.iter().find(|(_, other)| other.is_same(&origin));
+    let known = known.map(|(index, _)| index);
+    known.unwrap_or_else(|| origins.insert(origin))
+}
+
+fn targets(origins: &Slab<Origin>) -> Vec<(usize, Target)> {
+    origins.iter().map(|(index, origin)| (index, origin.target())).collect()
+}
+
+/// More than the highest index.
+fn bound(origins: &Slab<Origin>) -> usize {
+    origins.iter().map(|(index, _)| index + 1).max().unwrap_or(0)
+}
+
 /// On a thread of normal priority: whoever waits for the gate waits for this.
 async fn swap(
     app: Arc<App>,
     shell: Arc<dyn Shell>,
     chain: &[Arc<WasmPlugin>],
+    limits: AppLimits,
 ) -> Result<(u64, Duration), String> {
     let chain: Chain = chain.iter().map(|plugin| plugin.clone() as _).collect();
     let swapped = tokio::task::spawn_blocking(move || {
         let mut answers = Answers::new();
         let started = Instant::now();
-        let version = app.swap(shell.now(), chain, &mut answers);
+        let version = app.renew(shell.now(), chain, limits, &mut answers);
         let took = started.elapsed();
         // What a failed swap left to answer is answered as well.
         shell.deliver(answers);

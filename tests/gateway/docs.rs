@@ -1,6 +1,7 @@
 //! What the documents say is so.
 
 use crate::support::{BINARY, Gateway, crates, eventually, project};
+use cometbox::config::{SETTINGS, When};
 use std::{fs, process::Command};
 
 fn read(path: &str) -> String {
@@ -33,6 +34,75 @@ fn every_setting_is_documented_as_the_source_says() {
         } else if !line.starts_with("#[") {
             comment.clear();
         }
+    }
+    assert!(settings > 40, "found the settings: {settings}");
+}
+
+/// What the parts of the file are called in the list of all settings.
+const PARTS: [(&str, &str); 11] = [
+    ("File", ""),
+    ("LogConfig", "log."),
+    ("TlsFile", "tls."),
+    ("StoreFile", "store."),
+    ("HttpConfig", "http."),
+    ("CorsConfig", "cors."),
+    ("DevFile", "dev."),
+    ("RunFile", "dev.run."),
+    ("AppFile", "app."),
+    ("PluginFile", "app.plugins."),
+    ("LimitsFile", "app.limits."),
+];
+
+#[test]
+fn the_documentation_says_when_each_setting_takes_effect() {
+    let documented = read("docs/configuration.md");
+    let (_, section) = documented.split_once("## Changing it while it runs").expect("it is there");
+    let row = |when: &str| {
+        let row = section.lines().find(|line| line.starts_with(&format!("| {when} |")));
+        row.unwrap_or_else(|| panic!("no row {when:?}")).to_owned()
+    };
+    let rows = [
+        (When::NextConnection, row("the next connection")),
+        (When::NextMailbox, row("the next mailbox")),
+        (When::Restart, row("a restart")),
+    ];
+    for setting in SETTINGS {
+        for (when, row) in &rows {
+            let is_there = row.contains(&format!("`{}`", setting.name));
+            assert_eq!(is_there, setting.when == *when, "{} in {row}", setting.name);
+        }
+    }
+    for (_, row) in &rows {
+        for name in row.split('`').skip(1).step_by(2) {
+            assert!(SETTINGS.iter().any(|setting| setting.name == name), "no setting {name}");
+        }
+    }
+}
+
+#[test]
+fn every_setting_is_in_the_list_of_when_it_takes_effect() {
+    let mut part = None;
+    let mut settings = 0;
+    let mut is_documented = false;
+    for line in read("src/config/file.rs").lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix("pub struct ") {
+            let name = name.split(' ').next().unwrap_or_default();
+            part = PARTS.iter().find(|(known, _)| *known == name);
+            assert!(part.is_some(), "{name} is no part that this test knows");
+        } else if let Some((field, _)) = line.strip_prefix("pub ").and_then(|l| l.split_once(": "))
+            && is_documented
+            && !field.contains(' ')
+        {
+            let name = format!("{}{field}", part.expect("a field is in a struct").1);
+            let is_of = |setting: &str| {
+                name.strip_prefix(setting)
+                    .is_some_and(|rest| matches!(rest.bytes().next(), None | Some(b'.')))
+            };
+            let is_known = SETTINGS.iter().any(|setting| is_of(setting.name));
+            assert!(is_known, "{name} is not in SETTINGS of src/config/change.rs");
+            settings += 1;
+        }
+        is_documented = line.starts_with("///") || is_documented && line.starts_with("#[");
     }
     assert!(settings > 40, "found the settings: {settings}");
 }

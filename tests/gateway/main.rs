@@ -4,6 +4,7 @@ mod bayeux;
 mod docs;
 mod fire;
 mod http;
+mod hup;
 mod ids;
 mod kept;
 mod late;

@@ -176,8 +176,67 @@ fn serve_reloads_what_is_replaced_and_keeps_the_old_if_that_is_broken() {
             open(&app, "{}");
         }
         until(&supervisor, "all is well", |status| status.state == State::Ok).await;
-        supervisor.reload_all();
-        until(&supervisor, "reload all", |status| status.version == version + 1).await;
+    });
+}
+
+#[test]
+fn another_configuration_of_an_app_takes_over_or_leaves_it_as_it_was() {
+    let dir = tempfile::tempdir().expect("a temporary folder can be made");
+    let [first, second, text] = ["a.wasm", "b.wasm", "text.wasm"].map(|name| dir.path().join(name));
+    for file in [&first, &second] {
+        fs::write(file, hostile_component()).expect("writable");
+    }
+    fs::write(&text, "hello").expect("writable");
+    block_on(async {
+        let app = app("app");
+        let supervisor = serve(vec![spec(&app, &first, "{}")]).await.expect("it is good");
+        let before = app.limits();
+        let mut limits = before;
+        limits.core.max_values = 7;
+        let (mut version, mut file) = (1, &first);
+        for (case, path, settings, error) in [
+            ("the same", &first, "{}", None),
+            ("no component", &text, "{}", Some("not a WebAssembly component")),
+            ("nothing there", &dir.path().join("none.wasm"), "{}", Some("there is no component")),
+            ("refused settings", &second, r#"{"nope":1}"#, Some("refuses its settings")),
+            ("a load that fails", &second, r#"{"load":"panic"}"#, Some("load: trap")),
+            ("another file", &second, "{}", None),
+            ("other settings", &second, r#"{"in":"closed","do":"nothing"}"#, None),
+        ] {
+            let plugins = spec(&app, path, settings).plugins;
+            let result = supervisor.renew("app", plugins, limits).await;
+            match (error, result) {
+                (None, result) => {
+                    result.unwrap_or_else(|e| panic!("{case}: {e}"));
+                    (version, file) = (version + 1, path);
+                }
+                (Some(error), Ok(())) => panic!("{case}: no {error}"),
+                (Some(error), Err(e)) => assert!(e.to_string().contains(error), "{case}: {e}"),
+            }
+            assert_eq!(app.version(), version, "{case}");
+            let max_values = app.limits().core.max_values;
+            assert_eq!(max_values, limits.core.max_values, "{case}: those of the first renewal");
+            open(&app, "{}");
+            // What serves is watched, and nothing else.
+            for other in [&first, &second].into_iter().filter(|other| *other != file) {
+                replace(other, b"hello");
+                replace(other, hostile_component());
+            }
+            replace(file, hostile_component());
+            version += 1;
+            until(&supervisor, case, |status| {
+                (status.version, status.state) == (version, State::Ok)
+            })
+            .await;
+        }
+        // A failure takes the limits back as well.
+        let plugins = spec(&app, &text, "{}").plugins;
+        supervisor.renew("app", plugins, before).await.expect_err("it is no component");
+        assert_eq!(app.limits().core.max_values, 7);
+        let plugins = spec(&app, &first, r#"{"load":"panic"}"#).plugins;
+        supervisor.renew("app", plugins, before).await.expect_err("its load fails");
+        assert_eq!(app.limits().core.max_values, 7);
+        supervisor.renew("other", Vec::new(), before).await.expect_err("there is no such app");
     });
 }
 

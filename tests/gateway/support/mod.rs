@@ -62,7 +62,9 @@ pub struct Gateway {
     pub tls: Option<SocketAddr>,
     pub admin: SocketAddr,
     log: Arc<Mutex<String>>,
-    _dir: tempfile::TempDir,
+    /// The first lines of its configuration: where it listens.
+    addresses: String,
+    dir: tempfile::TempDir,
 }
 
 /// The app `lab`: the hostile plugin, which echoes messages and opens what it
@@ -110,8 +112,8 @@ impl Gateway {
             true => String::new(),
             false => format!("listen = \"{address}:0\"\n"),
         };
-        let config = format!("{listen}admin = \"127.0.0.1:0\"\n{config}");
-        std::fs::write(&file, config).expect("fresh folder");
+        let addresses = format!("{listen}admin = \"127.0.0.1:0\"\n");
+        std::fs::write(&file, format!("{addresses}{config}")).expect("fresh folder");
         let mut child = Command::new(BINARY)
             .args([command, "--config"])
             .arg(&file)
@@ -141,7 +143,7 @@ impl Gateway {
             if let Some(admin) = address(&text, "health and metrics on http://") {
                 let tls = address(&text, "listening on https://");
                 let addr = address(&text, "listening on http://").or(tls).expect("it listens");
-                return Self { process, addr, tls, admin, log, _dir: dir };
+                return Self { process, addr, tls, admin, log, addresses, dir };
             }
             let has_ended = process.0.try_wait().expect("it is our child").is_some();
             assert!(!has_ended && started.elapsed() < patience, "does not start:\n{text}");
@@ -180,6 +182,33 @@ impl Gateway {
         let id = self.process.0.id().to_string();
         let kill = Command::new("kill").args(["-s", name, &id]).status().expect("there is a kill");
         assert!(kill.success());
+    }
+
+    /// Has it read another configuration, which says the same about addresses; what
+    /// it logs about it.
+    pub fn reload(&self, config: &str) -> String {
+        self.reload_all_of(&format!("{}{config}", self.addresses))
+    }
+
+    /// The same with a configuration that says everything.
+    pub fn reload_all_of(&self, config: &str) -> String {
+        let before = self.log().len();
+        std::fs::write(self.path("cometbox.toml"), config).expect("a folder of ours");
+        self.signal("HUP");
+        let mut said = String::new();
+        let is_done = || {
+            said = self.log()[before..].to_owned();
+            ["configuration reloaded: ", "configuration not reloaded, "]
+                .iter()
+                .any(|end| said.split(end).nth(1).is_some_and(|rest| rest.contains('\n')))
+        };
+        eventually(is_done, "it reloads");
+        said
+    }
+
+    /// A file in the folder of its configuration.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     /// Its memory, in bytes.

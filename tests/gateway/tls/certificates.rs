@@ -1,7 +1,7 @@
 //! Handshakes, and certificates that change while connections stay.
 
-use super::{Pair, World, connect, shake, trusting};
-use crate::support::{Client, PATIENCE, eventually};
+use super::{Pair, World, connect, shake, table, trusting};
+use crate::support::{Client, PATIENCE, eventually, lab};
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
@@ -133,6 +133,32 @@ fn a_broken_certificate_leaves_the_old_one_until_it_is_mended() {
     new.write(world.folder.path());
     eventually(|| shown(&world, &both) == new.der, "it is mended");
     assert_eq!(complaints(), 4, "each is told once");
+}
+
+#[test]
+fn the_configuration_can_name_other_files_on_sighup() {
+    let (world, new, renewed) = (World::start("", ""), Pair::new(), Pair::new());
+    let pairs = [&world.pair, &new, &renewed];
+    let mut client = world.client();
+    let key = client.open("ann");
+    client.send("GET", &format!("/lab/mailboxes/ann?key={key}"), &[], b"");
+    world.gateway.until_held(1);
+    let folder = world.path("next");
+    fs::create_dir(&folder).expect("ours");
+    new.write(&folder);
+    fs::write(folder.join("key.pem"), &renewed.key).expect("ours");
+    let next = format!("{}{}", table(&folder), lab("limits = { call_ms = 1000 }"));
+    let said = world.gateway.reload(&next);
+    assert!(said.contains("everything stays: tls: the private key"), "{said}");
+    assert_eq!(shown(&world, &pairs), world.pair.der, "no pair");
+    new.write(&folder);
+    let said = world.gateway.reload(&next);
+    assert!(said.contains("configuration reloaded: tls.certificate, tls.key\n"), "{said}");
+    assert_eq!(shown(&world, &pairs), new.der);
+    renewed.write(&folder);
+    eventually(|| shown(&world, &pairs) == renewed.der, "the new files are looked at");
+    world.gateway.client().publish_to("ann", "1");
+    assert_eq!(client.receive().expect("its connection stays").status, 200);
 }
 
 #[test]
