@@ -121,6 +121,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("app.settings", When::Now, Differs::App(settings)),
     row!("app.publish_keys", Now, app.publish_keys),
     row!("app.durability", Now, app.durability),
+    row!("app.deliver", Restart, app.deliver),
     row!("app.limits.mailbox_messages", NextMailbox, app.limits.mailbox.messages),
     row!("app.limits.mailbox_bytes", NextMailbox, app.limits.mailbox.bytes),
     row!("app.limits.full", NextMailbox, app.limits.mailbox.full),
@@ -138,6 +139,8 @@ pub const SETTINGS: &[Setting] = &[
     row!("app.limits.max_queued_bytes", Now, app.limits.core.max_queued_bytes),
     row!("app.limits.max_groups", Now, app.limits.core.max_groups),
     row!("app.limits.max_groups_per_mailbox", Now, app.limits.core.max_groups_per_mailbox),
+    row!("app.limits.publish_id_window_ms", Now, app.limits.core.publish_id_window_ms),
+    row!("app.limits.max_publish_id_bytes", Now, app.limits.core.max_publish_id_bytes),
     row!("app.limits.max_timers", Now, app.limits.core.max_timers),
     row!("app.limits.max_values", Now, app.limits.core.max_values),
     row!("app.limits.max_value_bytes", Now, app.limits.core.max_value_bytes),
@@ -223,7 +226,10 @@ impl Config {
         };
         let apps = self.apps.into_iter().map(|app| {
             let new = new.apps.iter().find(|new| new.name == app.name && !stays(&new.name));
-            new.cloned().unwrap_or(app)
+            match new.cloned() {
+                Some(new) => AppConfig { deliver: app.deliver, ..new },
+                None => app,
+            }
         });
         Self {
             path: self.path,

@@ -203,6 +203,7 @@ const TWO: &[(&str, &str, &str)] = &[
     ("app.settings", "{}", "{ x = 1 }"),
     ("app.publish_keys", "[]", "[\"k\"]"),
     ("app.durability", "\"os\"", "\"disk\""),
+    ("app.deliver", "\"at_once\"", "\"when_kept\""),
     ("app.limits.full", "\"drop_oldest\"", "\"reject\""),
     // Not below those that they bound.
     ("app.limits.max_mailbox_messages", "100", "101"),
