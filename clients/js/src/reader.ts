@@ -26,7 +26,7 @@ export interface Host {
   opened(box: Box, resumed: boolean): void
   /** `opening`: there is no mailbox, or no longer; `closed`: it is over, and not by `stop`. */
   state(state: State, error?: unknown): void
-  /** Something came after what was `got` before. */
+  /** Something came; `got` is still what it was. */
   batch(batch: Batch): void
   /** This is about to be confirmed. */
   confirming(cursor: number): void

@@ -19,7 +19,7 @@ export const canShare = () => 'document' in globalThis && 'BroadcastChannel' in 
 /** Is the hub when nobody else is, until `left`; `join` is that of the tab, where this is one. */
 export function lead(name: string, left: Promise<void>, join?: () => ToHub) {
   const hub = () => {
-    const first = join?.()
+    const first = join?.() // before it listens, or it would hear that twice
     const hub = new Hub(new BroadcastChannel(name), name, first)
     return left.then(() => hub.stop())
   }
