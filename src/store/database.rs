@@ -240,7 +240,10 @@ impl Database {
             )?;
         }
         let next_id = signed(batch.next_id);
-        run("UPDATE life SET next_id = max(next_id, ?), seen = ?", &[&next_id, &now])
+        // Never what is there already: SQLite writes nothing for a row that stays
+        // as it is, and syncs nothing where nothing was written.
+        let sql = "UPDATE life SET next_id = max(next_id, ?1), seen = iif(seen = ?2, ?2 + 1, ?2)";
+        run(sql, &[&next_id, &now])
     }
 
     /// Gives pages that nothing uses back to the file system; some at a time.
