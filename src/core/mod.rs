@@ -48,4 +48,4 @@ pub use state::Core;
 pub use timers::PluginTimer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -64,34 +64,34 @@ impl Core {
         }
         for (_, slot) in slots {
             let mailbox = &mut core.mailboxes[slot];
-            mailbox.changed = Changed::default();
             if restart.cut_off {
+                mailbox.leave_out(SEQ_GAP);
                 mailbox.changed.add(Changed::MARKS);
-                core.list(slot);
             }
+            core.list(slot);
             core.arm(slot);
         }
         core.arm_app();
         core
     }
 
-    fn restore_mailbox(&mut self, kept: KeptMailbox, mut marks: Marks, restart: &Restart) -> u32 {
-        if restart.cut_off {
-            marks.last += SEQ_GAP;
-        }
+    fn restore_mailbox(&mut self, kept: KeptMailbox, marks: Marks, restart: &Restart) -> u32 {
         // Time passes for a mailbox while the gateway is down; but a client that
-        // was there must be able to come back.
+        // was there must be able to come back. To one that lingers for less than
+        // that, it is as if its reader were still there for the rest.
         let latest = restart.now.saturating_add(restart.grace_ms);
         let away_since = restart.down_since.max(latest.saturating_sub(kept.linger_ms));
         let version = self.count();
         let groups = kept.groups.clone();
-        let mailbox = Mailbox::restored(kept, marks, version, away_since.min(restart.now));
+        let mailbox = Mailbox::restored(kept, marks, version, away_since);
         self.timers += mailbox.timers().len();
         self.books.totals.state_bytes += state_bytes(&mailbox.states);
         let slot = self.mailboxes.insert(mailbox);
         for group in &groups {
             self.join(slot, &group.name, group.chosen);
         }
+        // On disk it is as it is.
+        self.mailboxes[slot].changed = Changed::default();
         slot
     }
 
@@ -102,24 +102,35 @@ impl Core {
         superseded: &BTreeSet<(u64, Uid)>,
         restart: &Restart,
     ) {
-        let Sent { id, message, expires_at, to } = sent;
+        let Sent { id, mut message, expires_at, to } = sent;
         // A reader may have seen more than is known, and a newer message must
-        // not take the place of one that it has.
-        let message = if restart.cut_off { message.without_collapse() } else { message };
+        // not take the place of one that it has: from now on, for the next
+        // restart knows no more.
+        let stays = restart.cut_off && message.collapse.is_some();
+        if stays {
+            message = message.without_collapse();
+        }
         let kept = message.kept.get_or_init(|| Kept::new(id, 0));
         let is_over = expires_at <= restart.now;
         let mut waits = 0;
         for (uid, seq) in &to {
             // By their uids, as they came out of the image.
             let Ok(at) = slots.binary_search_by_key(uid, |(uid, _)| *uid) else { continue };
+            let mailbox = &mut self.mailboxes[slots[at].1];
+            mailbox.has_given(*seq);
+            if is_over {
+                // The message goes, and with it what says that its seq was given.
+                mailbox.changed.add(Changed::MARKS);
+            }
             if !is_over && !superseded.contains(&(id, *uid)) {
-                let mailbox = &mut self.mailboxes[slots[at].1];
                 waits += u32::from(mailbox.requeue(*seq, expires_at, &message, &mut self.books));
             }
         }
         kept.set_waits(waits);
         if waits == 0 {
             self.books.note(|| Change::Done { message: id });
+        } else if stays {
+            self.books.note(|| Change::Sent(Sent { id, message, expires_at, to }.into()));
         }
     }
 }

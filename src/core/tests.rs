@@ -3,7 +3,7 @@
 mod commits;
 mod patterns;
 mod publishing;
-mod restoring;
+pub(crate) mod restoring;
 mod seats;
 
 use super::*;

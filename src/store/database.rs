@@ -183,7 +183,8 @@ impl Database {
         for sent in batch.sent.values() {
             rows::encode_sent(sent, row);
             let expires = signed(calendar.unix(sent.expires_at));
-            run("INSERT INTO message VALUES (?, ?, ?)", &[&signed(sent.id), &expires, &*row])?;
+            let values: [&dyn ToSql; 3] = [&signed(sent.id), &expires, &*row];
+            run("INSERT OR REPLACE INTO message VALUES (?, ?, ?)", &values)?;
         }
         for message in &batch.done {
             run("DELETE FROM message WHERE id = ?", &[&signed(*message)])?;

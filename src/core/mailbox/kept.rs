@@ -75,6 +75,16 @@ impl Mailbox {
         Marks { seats: self.kept_seats(), last: self.last, lost: lost.unwrap_or_default() }
     }
 
+    /// A message got this seq, whether it waits still or not.
+    pub fn has_given(&mut self, seq: u64) {
+        self.last = self.last.max(seq);
+    }
+
+    /// The next so many seqs are given to no message.
+    pub fn leave_out(&mut self, seqs: u64) {
+        self.last += seqs;
+    }
+
     /// Puts a message that was kept back into its place; whether it still waits.
     /// They come in the order in which they were sent: of two with one seq, the
     /// second has taken the place of the first.
@@ -95,7 +105,6 @@ impl Mailbox {
         if let Some(old) = self.queue.put(queued) {
             self.note_gone(&old, books);
         }
-        self.last = self.last.max(seq);
         self.bytes = self.bytes.saturating_add(len);
         self.collapsible += u32::from(message.collapse.is_some());
         self.first_expiry = self.first_expiry.min(expires_at);

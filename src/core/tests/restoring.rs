@@ -45,10 +45,10 @@ fn facts(core: &Core) -> String {
 }
 
 /// A core that records, the image of what it recorded, and a die.
-struct Walk {
+pub(crate) struct Walk {
     core: Core,
-    image: Image,
-    now: Millis,
+    pub(crate) image: Image,
+    pub(crate) now: Millis,
     random: fastrand::Rng,
     conns: u64,
     keys: u8,
@@ -58,7 +58,7 @@ const NAMES: [&str; 4] = ["ann", "bob", "cid", "dan"];
 const GROUPS: [&str; 3] = ["all", "chat/1", "chat/*"];
 
 impl Walk {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut core = Core::new(limits());
         core.record();
         let random = fastrand::Rng::with_seed(seed);
@@ -75,7 +75,8 @@ impl Walk {
         Some(seats[self.random.usize(..seats.len())].key)
     }
 
-    fn step(&mut self) {
+    /// Does something; what has changed.
+    pub(crate) fn step(&mut self) -> Vec<Change> {
         let mut fx = Effects::default();
         let mailbox = self.pick(&NAMES);
         match self.random.u8(..12) {
@@ -102,7 +103,7 @@ impl Walk {
                 self.core.tick(self.now, &mut fx);
             }
         }
-        self.take();
+        self.take()
     }
 
     fn open(&mut self, mailbox: &str, fx: &mut Effects) {
@@ -206,10 +207,20 @@ impl Walk {
         self.take();
     }
 
-    fn take(&mut self) {
+    fn take(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
         self.core.take_changes(&mut changes);
-        changes.into_iter().for_each(|change| self.image.apply(change));
+        changes.iter().for_each(|change| self.image.apply(change.clone()));
+        changes
+    }
+
+    /// Goes on from what was kept; what the restart has changed.
+    pub(crate) fn go_on(&mut self, image: Image, cut_off: bool) -> Vec<Change> {
+        let (now, down_since) = (self.now, self.now);
+        let restart = Restart { now, down_since, grace_ms: 0, cut_off };
+        self.core = Core::restore(limits(), image.clone(), &restart);
+        self.image = image;
+        self.take()
     }
 
     fn restored(&self, cut_off: bool) -> Core {
@@ -236,5 +247,47 @@ fn what_is_restored_is_what_was() {
                 assert_eq!(facts(&walk.core), facts(&again), "seed {seed}, step {step}");
             }
         }
+    }
+}
+
+/// A reader has the first message, which is not known after the crash, nor after
+/// the orderly restart that follows it.
+#[test]
+fn what_may_have_been_read_keeps_its_place() {
+    let mut walk = Walk::new(0);
+    let mut fx = Effects::default();
+    let open = Commit { open: Some(opening("ann").into()), ..Commit::default() };
+    walk.core.commit(walk.now, open, &mut fx).expect("it opens");
+    let send = |walk: &mut Walk, data: &str| {
+        let message = message(data, None, Some("x"));
+        let send = Action::Send { to: to(&["ann"], &[], &[]), message };
+        let commit = Commit { actions: vec![send], ..Commit::default() };
+        walk.core.commit(walk.now, commit, &mut Effects::default()).expect("it is sent");
+    };
+    send(&mut walk, "old");
+    walk.take();
+    for cut_off in [true, false] {
+        walk.go_on(walk.image.clone(), cut_off);
+    }
+    send(&mut walk, "new");
+    let from = ReadFrom::Cursor(Some(1));
+    let polled = walk.core.poll(walk.now, "ann", KEY, from, 0, ConnId(1), &mut fx);
+    let Ok(Polled::Ready(batch)) = polled else { panic!("{polled:?}") };
+    assert_eq!(&batch.messages[0].message.payload.bytes[..], b"new");
+}
+
+#[test]
+fn who_lingers_for_less_than_the_grace_has_the_grace() {
+    let mut walk = Walk::new(0);
+    let open = OpenMailbox { linger_ms: 1_000, ..opening("ann") };
+    let commit = Commit { open: Some(open.into()), ..Commit::default() };
+    walk.core.commit(walk.now, commit, &mut Effects::default()).expect("it opens");
+    walk.take();
+    let now = walk.now + 60_000;
+    let restart = Restart { now, down_since: walk.now, grace_ms: 5_000, cut_off: false };
+    let mut core = Core::restore(limits(), walk.image.clone(), &restart);
+    for (after_ms, is_there) in [(0, true), (4_999, true), (5_000, false)] {
+        core.tick(now + after_ms, &mut Effects::default());
+        assert_eq!(core.attached("ann").is_some(), is_there, "after {after_ms} ms");
     }
 }
