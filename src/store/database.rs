@@ -297,6 +297,12 @@ impl Database {
         let set = format!("max_page_count = {pages}");
         self.connection.query_row(&format!("PRAGMA {set}"), (), |row| row.get(0)).expect("a pragma")
     }
+
+    /// So that a test need not write much until the log is carried into the file.
+    #[cfg(test)]
+    pub fn checkpoint_after(&self, pages: u32) {
+        self.connection.pragma_update(None, "wal_autocheckpoint", pages).expect("a pragma");
+    }
 }
 
 /// How often progress is told, in rows.

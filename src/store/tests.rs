@@ -1,6 +1,8 @@
 //! What a file gives back, and what happens where it cannot.
 
 mod damage;
+mod disk;
+mod power;
 
 use super::*;
 use crate::core::{
