@@ -2,8 +2,11 @@
 //! vectors, no marks, no laziness. The world compares every answer with it.
 
 use super::world::Device;
-use cometbox::core::MailboxId;
+use cometbox::core::{MailboxId, Restart};
 use std::collections::BTreeSet;
+
+/// Numbers that are left out after a crash.
+const SEQ_GAP: u64 = 1 << 20;
 
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -64,7 +67,8 @@ pub struct ModelBox {
     pub timer: Option<u64>,
     /// The counter in its session state.
     pub state: u64,
-    /// When a device last closed its seat.
+    /// When a device last closed its seat, or the gateway started: before it
+    /// nothing is told.
     pub left_at: u64,
     /// In the order of joining.
     pub seats: Vec<Seat>,
@@ -101,6 +105,34 @@ impl ModelBox {
 
     pub fn waiting(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Whether this waits.
+    pub fn has(&self, text: &str) -> bool {
+        self.queue.iter().any(|entry| entry.text == text)
+    }
+
+    /// Whether this key opens it.
+    pub fn has_seat(&self, key: [u8; 16]) -> bool {
+        self.seats.iter().any(|seat| seat.key == key)
+    }
+
+    /// The gateway was gone, and with it every connection. What was waiting
+    /// waits, and time has passed, but readers have theirs to come back.
+    pub fn restart(&mut self, restart: &Restart) {
+        let Restart { now, down_since, grace_ms, cut_off } = *restart;
+        let over_at = (down_since + self.linger_ms).max(now + grace_ms);
+        for seat in &mut self.seats {
+            seat.held = None;
+            seat.reader = 0;
+            seat.away_since = over_at - self.linger_ms;
+        }
+        self.timer = self.timer.map(|at| at.max(now));
+        self.left_at = now;
+        if cut_off {
+            self.last += SEQ_GAP;
+            self.queue.iter_mut().for_each(|entry| entry.collapse = None);
+        }
     }
 
     /// Behind which seq the new seat starts.
@@ -203,9 +235,9 @@ impl ModelBox {
         let more = self.queue.iter().filter(|e| e.seq > cursor).nth(messages.len());
         let up_to = more.map_or(self.last, |e| e.seq - 1);
         let trimmed = self.trimmed();
-        let lost = (cursor + 1..=up_to)
-            .filter(|seq| *seq <= trimmed || self.dropped.contains(seq))
-            .count() as u64;
+        let seen = cursor.max(trimmed);
+        let dropped = self.dropped.iter().filter(|seq| (seen + 1..=up_to).contains(seq)).count();
+        let lost = trimmed.min(up_to).saturating_sub(cursor) + dropped as u64;
         if messages.is_empty() && lost == 0 {
             return None;
         }

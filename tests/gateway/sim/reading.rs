@@ -137,7 +137,8 @@ impl World {
     pub(super) fn confirm(&mut self) {
         let device = self.device();
         let cursor = self.clients.get(&device).map_or(0, |client| client.cursor);
-        let cursor = cursor + self.rng.u64(0..20) / 18 * 100; // now and then far ahead
+        // Now and then far ahead, also of what a crash leaves out.
+        let cursor = cursor + self.rng.u64(0..20) / 18 * (1 << 40);
         let key = self.key(device);
         let confirmed = self.app.confirm(self.now(), device.0, Key(key), cursor);
         self.note(format_args!("confirm {device:?} {cursor} {confirmed:?}"));
@@ -178,7 +179,9 @@ impl World {
             assert!(seq > client.cursor, "{device:?} was handed {seq} twice");
             let last = client.got.last().map_or(0, |(seq, _)| *seq);
             assert!(seq > last, "{device:?} got {seq} after {last}");
-            client.got.push((seq, text(&delivery.message.payload).to_owned()));
+            let said = text(&delivery.message.payload);
+            assert!(client.got.iter().all(|(_, got)| got != said), "{device:?} got {said} twice");
+            client.got.push((seq, said.to_owned()));
         }
         client.cursor = batch.cursor;
     }

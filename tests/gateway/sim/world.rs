@@ -2,6 +2,7 @@
 //! clock, all driven by one seed.
 
 use super::{
+    keeping::{Keeping, Promise},
     model::{ModelBox, Seat, Sent, Taken},
     plugin::{Chat, Gatekeeper, Shared, name, number, payload, text},
 };
@@ -45,45 +46,24 @@ pub struct World {
     pub(super) now: u64,
     pub(super) next_conn: u64,
     next_text: u64,
-    version: u64,
+    pub(super) version: u64,
     pub(super) boxes: BTreeMap<String, ModelBox>,
     pub(super) clients: BTreeMap<Device, Client>,
     /// Reads of mailboxes that closed, and how they must end.
     pub(super) ending: Vec<(u64, &'static str)>,
     /// The `count` commands that succeeded.
     pub(super) counted: u64,
+    /// The store, if it has one.
+    pub(super) keeping: Option<Keeping>,
     /// Everything that happened, for the comparison of two runs.
     pub log: String,
 }
 
 impl World {
     pub fn new(seed: u64) -> Self {
-        let limits = AppLimits {
-            core: CoreLimits {
-                max_mailboxes: 5, // one less than there are names
-                max_queued_bytes: 1 << 20,
-                max_groups: 100,
-                max_groups_per_mailbox: 10,
-                max_timers: 100,
-                max_values: 10,
-                max_value_bytes: 1000,
-                max_state_bytes: 1000,
-                max_batch_messages: MAX_BATCH,
-                max_batch_bytes: 1 << 20,
-                detach_grace_ms: GRACE_MS,
-                closed_memory_ms: 1_000,
-                publish_id_window_ms: 120_000,
-                max_publish_id_bytes: 1 << 20,
-            },
-            mailbox: max_mailbox(),
-            max_mailbox: max_mailbox(),
-            linger_ms: 1_000,
-            max_linger_ms: 10_000,
-            plugin: PluginLimits::default(),
-        };
         let mut world = Self {
             rng: fastrand::Rng::with_seed(seed),
-            app: App::new("sim", limits, seed, Box::new(|| {})),
+            app: App::new("sim", limits(), seed, Box::new(|| {})),
             shared: Arc::default(),
             now: 1_000,
             next_conn: 0,
@@ -93,6 +73,7 @@ impl World {
             clients: BTreeMap::new(),
             ending: Vec::new(),
             counted: 0,
+            keeping: None,
             log: String::new(),
         };
         world.swap(false);
@@ -117,11 +98,15 @@ impl World {
                 self.pass(ms);
             }
         }
+        if self.keeping.is_some() {
+            self.keep();
+        }
         self.check();
     }
 
     /// Everybody reads what is left; then nothing may be missing.
     pub fn settle(&mut self) {
+        self.keep_all();
         for who in NAMES {
             self.close_forgotten(who);
             for device in (0..DEVICES).map(|number| (who, number)) {
@@ -134,6 +119,7 @@ impl World {
             self.read(device, 0, false); // the last cursor confirms
         }
         assert_eq!(self.app.totals().queued_messages, 0, "all was confirmed: {boxes:?}");
+        self.check_store_is_empty();
     }
 
     pub(super) fn now(&self) -> Now {
@@ -164,7 +150,7 @@ impl World {
         writeln!(self.log, "{} {what}", self.now).expect("writing to a string cannot fail");
     }
 
-    fn swap(&mut self, broken: bool) {
+    pub(super) fn swap(&mut self, broken: bool) {
         let chain: cometbox::app::Chain = vec![
             Arc::new(Gatekeeper(PluginName("gate".into()))),
             Arc::new(Chat { name: PluginName("chat".into()), shared: self.shared.clone(), broken }),
@@ -179,6 +165,9 @@ impl World {
     }
 
     fn open(&mut self) {
+        if self.is_refused() {
+            return;
+        }
         let device = self.device();
         let who = device.0;
         let (group, messages) = (self.pick(&GROUPS), self.rng.usize(1..8));
@@ -225,7 +214,9 @@ impl World {
                 let reject = policy == "reject";
                 let mut mailbox = ModelBox::new(messages, reject, linger_ms, shared);
                 for text in first {
-                    mailbox.push(self.now, &Sent { text, ttl_ms: None, collapse: None }, None);
+                    let sent = Sent { text, ttl_ms: None, collapse: None };
+                    mailbox.push(self.now, &sent, None);
+                    self.taken(Promise::Message(sent.text));
                 }
                 self.boxes.insert(who.to_owned(), mailbox);
             }
@@ -233,12 +224,15 @@ impl World {
             mailbox.groups.insert(group.to_owned());
             let cursor = mailbox.join(key, device, self.now);
             assert_eq!(result.expect("checked above").cursor, cursor, "open {device:?}");
-            self.clients.insert(device, Client { key, cursor, ..Client::default() });
+            self.taken(Promise::Open(device, Client { key, cursor, ..Client::default() }));
         }
         self.apply(out);
     }
 
     fn command(&mut self) {
+        if self.is_refused() {
+            return;
+        }
         let device = self.device();
         let who = device.0;
         let (group, whom) = (self.pick(&GROUPS), self.pick(&NAMES));
@@ -298,6 +292,7 @@ impl World {
             ["say", group, said] => {
                 let sent = Sent { text: said.to_owned(), ttl_ms: None, collapse: None };
                 self.deliver(&[], &[group], &[who], &sent);
+                self.taken(Promise::Message(sent.text));
             }
             ["join", group] => {
                 mailbox.groups.insert(group.to_owned());
@@ -307,6 +302,7 @@ impl World {
             }
             ["count"] => {
                 self.counted += 1;
+                self.taken(Promise::Counted(self.counted));
                 return Some(self.counted);
             }
             ["timer", ms] => {
@@ -334,6 +330,9 @@ impl World {
     }
 
     fn publish(&mut self) {
+        if self.is_refused() {
+            return;
+        }
         let mut some = |from: &[&'static str]| -> Vec<&'static str> {
             from.iter().copied().filter(|_| self.rng.u32(0..3) == 0).collect()
         };
@@ -361,6 +360,7 @@ impl World {
             let (queued, full, dropped) = self.deliver(&to, &groups, &except, &sent);
             let got = (report.queued, report.full.len(), report.dropped, report.missing.len());
             assert_eq!(got, (queued, full, dropped, missing));
+            self.taken(Promise::Message(sent.text));
         }
         self.apply(out);
     }
@@ -446,6 +446,32 @@ impl World {
         let trap = self.rng.u32(0..10) == 0;
         *self.shared.trap.lock() = trap;
         trap
+    }
+}
+
+pub(super) fn limits() -> AppLimits {
+    AppLimits {
+        core: CoreLimits {
+            max_mailboxes: 5, // one less than there are names
+            max_queued_bytes: 1 << 20,
+            max_groups: 100,
+            max_groups_per_mailbox: 10,
+            max_timers: 100,
+            max_values: 10,
+            max_value_bytes: 1000,
+            max_state_bytes: 1000,
+            max_batch_messages: MAX_BATCH,
+            max_batch_bytes: 1 << 20,
+            detach_grace_ms: GRACE_MS,
+            closed_memory_ms: 1_000,
+            publish_id_window_ms: 120_000,
+            max_publish_id_bytes: 1 << 20,
+        },
+        mailbox: max_mailbox(),
+        max_mailbox: max_mailbox(),
+        linger_ms: 1_000,
+        max_linger_ms: 10_000,
+        plugin: PluginLimits::default(),
     }
 }
 
