@@ -122,6 +122,9 @@ pub(super) const LOOKED_THROUGH: [&str; 9] = [
     "life",
 ];
 
+/// Takes a sound row of a table.
+type Take<'a> = dyn FnMut(&str, &[Value]) -> Result<(), OpenError> + 'a;
+
 /// Looks through the store in a file, and changes nothing.
 ///
 /// # Errors
@@ -220,7 +223,7 @@ fn save(
 fn walk(
     store: &Salvage,
     findings: &mut Findings,
-    take: &mut dyn FnMut(&str, &[Value]) -> Result<(), OpenError>,
+    take: &mut Take<'_>,
 ) -> Result<Option<(i64, i64)>, OpenError> {
     let life = store.life();
     if let Err(error) = &life {
@@ -271,7 +274,7 @@ fn walk(
 fn walk_mailboxes(
     store: &Salvage,
     findings: &mut Findings,
-    take: &mut dyn FnMut(&str, &[Value]) -> Result<(), OpenError>,
+    take: &mut Take<'_>,
 ) -> Result<(), OpenError> {
     let mut seen = BTreeSet::new();
     let gaps = store.each_id(&MAILBOX, |id| {

@@ -117,7 +117,13 @@ impl Salvage {
             statement.query_map((), |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()
         });
         match problems {
-            Ok(problems) => problems.into_iter().filter(|line| line != "ok").collect(),
+            // Several lines in one, below a headline.
+            Ok(problems) => problems
+                .iter()
+                .flat_map(|problem| problem.lines())
+                .filter(|line| *line != "ok" && !line.starts_with("***"))
+                .map(str::to_owned)
+                .collect(),
             Err(error) => vec![error.to_string()],
         }
     }
