@@ -21,7 +21,8 @@ const MAX_WRITES: usize = 40;
 
 /// What of an image can be told apart, but for what is over.
 fn facts_of(image: &Image, now: Millis) -> String {
-    let Image { mailboxes, messages, superseded, timers, values, epitaphs, next_id } = image;
+    let Image { mailboxes, messages, superseded, timers, values, epitaphs, published, next_id } =
+        image;
     let messages: Vec<String> = messages
         .values()
         .map(|Sent { id, message, expires_at, to }| {
@@ -30,9 +31,10 @@ fn facts_of(image: &Image, now: Millis) -> String {
         })
         .collect();
     let epitaphs: Vec<_> = epitaphs.iter().filter(|epitaph| epitaph.until > now).collect();
+    let published: Vec<_> = published.iter().filter(|publish| publish.until > now).collect();
     format!(
         "{mailboxes:?}\n{messages:#?}\n{superseded:?}\n{timers:?}\n{values:?}\n{epitaphs:?}\n\
-         next {next_id}"
+         {published:?}\nnext {next_id}"
     )
 }
 

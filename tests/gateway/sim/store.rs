@@ -39,6 +39,7 @@ fn kind(change: &Change, is_known: bool) -> &'static str {
         Change::Done { .. } => "done",
         Change::Timer { .. } => "timer",
         Change::Value { .. } => "value",
+        Change::Published(_) => "published",
     }
 }
 
