@@ -29,7 +29,7 @@ use std::{
 pub enum StartError {
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("[store] {0}")]
+    #[error("[store]")]
     Open(#[from] OpenError),
     #[error("[store] of {0} cannot be written: {1}")]
     Store(Box<str>, Arc<str>),

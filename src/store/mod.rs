@@ -87,7 +87,22 @@ impl OpenError {
             Some(DatabaseBusy | DatabaseLocked) => Self::Locked { path },
             Some(NotADatabase) => Self::NotOurs { path },
             Some(DatabaseCorrupt) => Self::Damaged { path, what: error.to_string() },
-            _ => Self::Failed { path, error: error.to_string() },
+            _ => {
+                let why = not_writable(&path).map_or_else(|| error.to_string(), |e| e.to_string());
+                Self::Failed { path, error: why }
+            }
+        }
+    }
+}
+
+/// Why a file cannot be opened and written, if the system says so: SQLite only
+/// says that it cannot.
+fn not_writable(path: &Path) -> Option<std::io::Error> {
+    match std::fs::OpenOptions::new().read(true).write(true).open(path) {
+        Ok(_) => None,
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Some(error),
+        Err(_) => {
+            rustix::fs::access(path.parent()?, rustix::fs::Access::WRITE_OK).err().map(Into::into)
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod bayeux;
 mod docs;
+mod faults;
 mod fire;
 mod http;
 mod hup;

@@ -10,13 +10,13 @@ use std::{
 const MESSAGES: usize = 50;
 
 /// Runs `cometbox` with a configuration file.
-fn run(folder: &Path, command: &[&str]) -> Output {
+pub fn run(folder: &Path, command: &[&str]) -> Output {
     let config = folder.join("cometbox.toml");
     let mut run = Command::new(BINARY);
     run.args(command).arg("--config").arg(config).output().expect("the binary is there")
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
 }
 

@@ -36,6 +36,13 @@ impl SmallDisk {
         self.0.path()
     }
 
+    /// From now on nothing on it can be written, or again.
+    pub fn set_read_only(&self, is_read_only: bool) {
+        let how = if is_read_only { "remount,ro" } else { "remount,rw" };
+        let mounted = Command::new("mount").args(["-o", how]).arg(self.path()).status();
+        assert!(mounted.expect("there is mount").success(), "{how}");
+    }
+
     /// Leaves no room.
     pub fn fill(&self) {
         let mut ballast = File::create(self.ballast()).expect("an empty file fits");
