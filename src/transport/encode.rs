@@ -6,7 +6,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 
 /// Writes maps, arrays and values in one of the formats. Inlined, so that what
-/// is known of a key (all of it, mostly) is known to what writes it.
+/// is known of a key (all of it, mostly) is known to what writes it; what each
+/// delivery goes through always, or it depends on changes elsewhere in the crate.
 ///
 /// The caller announces how many entries a map or array has (MessagePack wants
 /// to know) and ends it (JSON wants to know).
@@ -26,7 +27,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Starts a map of so many entries.
-    #[inline]
+    #[inline(always)]
     pub fn map(&mut self, entries: usize) {
         match self.format {
             Format::Json => self.out.push(b'{'),
@@ -58,7 +59,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// The value of an array's next item follows.
-    #[inline]
+    #[inline(always)]
     pub fn item(&mut self) {
         // No JSON value ends with an opening bracket, so this one is ours.
         if self.format == Format::Json && self.out.last() != Some(&b'[') {
@@ -67,7 +68,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// The value of this key follows. Keys are our own and need no escapes.
-    #[inline]
+    #[inline(always)]
     pub fn key(&mut self, key: &str) {
         debug_assert!(key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
         match self.format {
@@ -99,7 +100,7 @@ impl<'a> Encoder<'a> {
         self.out.push(b'"');
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn u64(&mut self, number: u64) {
         match self.format {
             Format::Json => {
@@ -141,7 +142,7 @@ impl<'a> Encoder<'a> {
 
     /// A message's payload; what takes work is done once per message and
     /// shared by its readers.
-    #[inline]
+    #[inline(always)]
     pub(super) fn message(&mut self, message: &Message) {
         let payload = &message.payload;
         let cache = match (self.format, payload.kind) {
@@ -201,7 +202,7 @@ pub fn batch(format: Format, batch: &Batch, out: &mut Vec<u8>) {
     to.end_map();
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn delivery(to: &mut Encoder<'_>, seq: u64, message: &Message) {
     to.map(2);
     to.key("seq");

@@ -18,6 +18,7 @@ fn len(len: usize) -> u32 {
     u32::try_from(len).expect("nothing in one answer has four billion parts")
 }
 
+#[inline]
 pub(super) fn map(out: &mut Vec<u8>, entries: usize) {
     rmp::encode::write_map_len(out, len(entries)).expect(VEC);
 }
@@ -26,6 +27,7 @@ pub(super) fn array(out: &mut Vec<u8>, items: usize) {
     rmp::encode::write_array_len(out, len(items)).expect(VEC);
 }
 
+#[inline]
 pub(super) fn str(out: &mut Vec<u8>, text: &str) {
     rmp::encode::write_str(out, text).expect(VEC);
 }
@@ -34,6 +36,7 @@ pub(super) fn bin(out: &mut Vec<u8>, bytes: &[u8]) {
     rmp::encode::write_bin(out, bytes).expect(VEC);
 }
 
+#[inline]
 pub(super) fn u64(out: &mut Vec<u8>, number: u64) {
     rmp::encode::write_uint(out, number).expect(VEC);
 }
