@@ -22,14 +22,21 @@ export async function browser(t, home = () => {}) {
 
 /** Tabs that read from the gateway themselves. */
 export const readers = new WeakSet()
+/** Resolves when a tab does. */
+export const reading = new WeakMap()
 
 /** A tab that does not connect yet; `before` runs in it before its scripts do. */
 export async function emptyTab(context, before, origin = world.gateway.url) {
   const page = await context.newPage()
   if (before) await page.addInitScript(before)
-  const note = (asked) => asked.url().includes('cursor=') && readers.add(page)
-  page.on('request', note)
-  page.on('websocket', note)
+  reading.set(
+    page,
+    new Promise((resolve) => {
+      const note = (asked) => asked.url().includes('cursor=') && resolve(readers.add(page))
+      page.on('request', note)
+      page.on('websocket', note)
+    }),
+  )
   await page.goto(`${origin}/style.css`)
   return page
 }
@@ -90,10 +97,15 @@ export async function until(condition) {
   while (!(await condition()));
 }
 
-/** Ends the only SharedWorker, as a crash would. */
+/** Ends the only SharedWorker, as a crash would; resolves when it is gone. */
 export async function killWorker() {
   const devtools = await world.browser.newBrowserCDPSession()
-  const { targetInfos } = await devtools.send('Target.getTargets', { filter: [{ type: 'shared_worker' }] })
+  const filter = [{ type: 'shared_worker' }]
+  const { targetInfos } = await devtools.send('Target.getTargets', { filter })
   assert.equal(targetInfos.length, 1)
+  const gone = new Promise((resolve) => devtools.once('Target.targetDestroyed', resolve))
+  await devtools.send('Target.setDiscoverTargets', { discover: true, filter })
   await devtools.send('Target.closeTarget', { targetId: targetInfos[0].targetId })
+  await gone
+  await devtools.detach()
 }

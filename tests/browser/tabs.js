@@ -1,7 +1,7 @@
 // Run by browser.test.js. Tabs of one browser that share a mailbox; each test has one of its own.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { browser, close, connect, HOMES, killWorker, log, messages, publish, readers, sees, tab, unique, until } from './tab.js'
+import { browser, close, connect, HOMES, killWorker, log, messages, publish, readers, reading, sees, tab, unique, until } from './tab.js'
 import { world } from './world.js'
 
 for (const [where, home] of Object.entries(HOMES))
@@ -129,6 +129,7 @@ test('a tab takes over when the SharedWorker dies', async (t) => {
   await publish(nick, 'before')
   await Promise.all(tabs.map((tab) => sees(tab, 'before')))
   await Promise.all([killWorker(), publish(nick, 'during')])
+  await Promise.race(tabs.map((tab) => reading.get(tab)))
   await publish(nick, 'after')
   await Promise.all(tabs.map((tab) => sees(tab, 'after')))
   assert.deepEqual(await Promise.all(tabs.map(messages)), Array(2).fill(['before', 'during', 'after']))
