@@ -67,7 +67,7 @@ if debian_install python3 python3 python3-venv \
     && { python3 -c 'import ensurepip' 2>/dev/null || debian_install ensurepip python3-venv; }; then
     step "the Python client"
     python3 -m venv target/python
-    target/python/bin/pip install --quiet --disable-pip-version-check \
+    target/python/bin/python -m pip install --quiet --disable-pip-version-check \
         --constraint clients/python/tests/constraints.txt './clients/python[test]'
     (
         cd clients/python
