@@ -39,6 +39,7 @@ SCENARIOS = {
     "park-2000": (["park", "2000"], ALL),
     "park-10000": (["park", "10000"], ALL),
     "park-18000": (["park", "18000"], NATIVE),
+    "park-h2-4000": (["park", "4000"], ["cometbox", "nchan", "nchan-tuned"]),
 }
 QUICK = ["broadcast-1000", "direct", "direct-2000", "direct-10000", "waiting", "chat", "share-events", "park-2000"]
 FULL = [name for name in SCENARIOS if name != "park-2000"]
@@ -60,6 +61,7 @@ WORK = {
     "share-direct": "direct, in turn with a plugin that sleeps",
     "share-events": "publishes to nobody, 100 in a request, in turn with a plugin that sleeps",
     "park": "park: {} parked polls",
+    "park-h2-4000": "park: 4 000 parked polls over HTTP/2 and TLS, a hundred a connection",
 }
 
 # Title, digits, and where it is in the generator's report.
@@ -72,6 +74,10 @@ P99 = ("latency p99, µs", 0, ("load", "latency_us", "p99"))
 PARKED = ("bytes per poll", 0, ("memory", "parked"))
 AFTER = ("… after a message", 0, ("memory", "after_a_message"))
 LEFT = ("… after all left", 0, ("memory", "after_leaving"))
+
+
+def over_h2(scenario):
+    return "-h2-" in scenario
 
 
 def figures(scenario):

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 
+from . import h2
 from .scenarios import BAYEUX, NAMES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -99,16 +100,17 @@ def build(given, servers):
 class Running:
     """A server, from its start to its end."""
 
-    def __init__(self, server, programs, work, core):
-        self.server, self.programs, self.work, self.core = server, programs, work, core
+    def __init__(self, server, programs, work, core, over_h2=False):
+        self.server, self.programs, self.work, self.core, self.over_h2 = server, programs, work, core, over_h2
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="cometbox-compare-")
         folder = pathlib.Path(self.folder.name)
         self.port = free_port()
+        tls = h2.certificate(folder) if self.over_h2 else None
         if self.server in PLUGINS:
             config = folder / "cometbox.toml"
-            config.write_text(cometbox_config(self.port, PLUGINS[self.server]))
+            config.write_text(cometbox_config(self.port, PLUGINS[self.server], tls))
             command = [self.programs["cometbox"], "serve", "--config", config]
         elif self.server == "bound":
             command = [self.programs["cometbox-bound"], self.port]
@@ -118,27 +120,18 @@ class Running:
             command = ["node", *flags, PEERS / f"{self.server}.js", self.port]
         else:
             config = folder / "nginx.conf"
-            config.write_text(nginx_config(self.port, folder, self.server == "nchan-tuned"))
+            config.write_text(nginx_config(self.port, folder, self.server == "nchan-tuned", tls))
             command = ["nginx", "-c", config, "-e", folder / "error.log"]
         self.log = open(folder / "log", "w+")
         command = ["taskset", "-c", str(self.core), *map(str, command)]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         self.pid = self.process.pid  # taskset becomes what it starts
         try:
-            self.wait_until_it_listens()
+            wait_for(self.port, self.process, NAMES[self.server], self.log)
         except BaseException:
             self.__exit__()
             raise
         return self
-
-    def wait_until_it_listens(self):
-        end = time.time() + 30
-        while time.time() < end and self.process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return
-            time.sleep(0.05)
-        self.log.seek(0)
-        sys.exit(f"{NAMES[self.server]} does not start:\n{self.log.read()}")
 
     def __exit__(self, *_):
         if self.process.poll() is None:
@@ -152,20 +145,36 @@ class Running:
         self.folder.cleanup()
 
 
+def wait_for(port, process, name, log=None):
+    """Until the process listens."""
+    end = time.time() + 30
+    while time.time() < end and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    if log:
+        log.seek(0)
+    sys.exit(f"{name} does not start:\n{log.read() if log else ''}")
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def cometbox_config(port, plugins):
+def cometbox_config(port, plugins, tls):
     app = '[[app]]\nname = "{}"\nplugins = [{}]\npublish_keys = ["{}"]\n'
     folder = lambda path: json.dumps(str(ROOT / path))
     apps = [app.format(name, folder(plugin), KEY) for name, plugin in plugins.items()]
-    return f'listen = "127.0.0.1:{port}"\nadmin = ""\n' + "".join(apps)
+    listen = f'listen = "127.0.0.1:{port}"\n'
+    if tls:
+        listen = f'listen = ""\ntls = {{ {listen.strip()}, certificate = "{tls[0]}", key = "{tls[1]}" }}\n'
+    return f'{listen}admin = ""\n' + "".join(apps)
 
 
-def nginx_config(port, folder, tuned):
+def nginx_config(port, folder, tuned, tls):
+    over_tls = f"ssl http2; ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]}" if tls else ""
     # Beside the pools, only what keeps nginx from closing the connections of
     # the test, and room for as many.
     return f"""
@@ -182,7 +191,7 @@ http {{
     keepalive_timeout 3600;
     {TUNED if tuned else ""}
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port} {over_tls};
         location = /ready {{ return 204; }}
         location ~ ^/sub/(.+)$ {{ nchan_subscriber longpoll; nchan_channel_id $1; {TUNED_READ if tuned else ""} }}
         location ~ ^/pub/(.+)$ {{ nchan_publisher; nchan_channel_id $1; }}
@@ -193,9 +202,16 @@ http {{
 
 def measure(programs, running, server, work, seconds, core):
     """One run: the generator's report, which has `why` if it failed."""
+    if running.over_h2:
+        with h2.bridge(running.port, core) as port:
+            return generate(programs, running, port, server, work, seconds, core)
+    return generate(programs, running, running.port, server, work, seconds, core)
+
+
+def generate(programs, running, port, server, work, seconds, core):
     dialect = "bayeux" if server in BAYEUX else "nchan" if server.startswith("nchan") else "cometbox"
     command = ["taskset", "-c", str(core), str(programs["cometbox-load"]), "--dialect", dialect]
-    command += ["--server", f"127.0.0.1:{running.port}", "--server-pid", str(running.pid)]
+    command += ["--server", f"127.0.0.1:{port}", "--server-pid", str(running.pid)]
     command += ["--publish-key", KEY, "--seconds", str(seconds)]
     if server in BAYEUX:
         command += ["--warmup", str(BAYEUX_WARMUP_S)]

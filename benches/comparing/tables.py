@@ -9,8 +9,8 @@ import statistics
 from .goals import goals
 from .numbers import quotient, values
 from .report import command_line
-from .scenarios import BAYEUX, NAMES, describe, figures, number
-from .servers import BAYEUX_WARMUP_S, needs_peers
+from .scenarios import BAYEUX, NAMES, describe, figures, number, over_h2
+from .servers import BAYEUX_WARMUP_S, needs_peers, output
 
 
 def render(results, options, found, minutes, failures):
@@ -54,6 +54,8 @@ def notes(results, options, found, minutes, failures):
             "The raw epoll bound (benches/bound) is no server: it is what one receive and one send "
             "in an epoll loop cost, with next to nothing between them."
         )
+    if any(map(over_h2, options.scenarios)):
+        yield f"Over HTTP/2, {output(['nghttpx', '--version'])} brings the generator's requests to the server as streams."
     if "nchan" in options.servers and "waiting" in options.scenarios:
         yield "nchan as it comes answers a poll with one message, however many wait; tuned, with all."
     shares = [s for reports in results.values() for s in values(reports, ("load", "generator_cpu_share"))]
