@@ -16,8 +16,19 @@ export async function browser(t, home = () => {}) {
   const context = await world.browser.newContext()
   context.setDefaultTimeout(20_000)
   t.after(() => context.close())
+  await context.addInitScript(noteTabs)
   await home(context)
   return context
+}
+
+/** Notes how many tabs there are, as a tab hears it from who reads for all. */
+function noteTabs() {
+  globalThis.BroadcastChannel = class extends BroadcastChannel {
+    constructor(name) {
+      super(name)
+      this.addEventListener('message', ({ data }) => (window.tabs = data.tabs ?? window.tabs))
+    }
+  }
 }
 
 /** Tabs that read from the gateway themselves. */
@@ -80,6 +91,11 @@ export const log = (page) => page.evaluate(() => JSON.parse(sessionStorage.log ?
 export const messages = async (page) => (await log(page)).filter((entry) => entry.seq).map((entry) => entry.data)
 export const sees = (page, data) => page.waitForFunction((data) => JSON.parse(sessionStorage.log ?? '[]').some((entry) => entry.data === data), data)
 export const close = (page) => page.evaluate(() => window.box.close())
+/** Closes the last tab, once it knows that it is: only then the mailbox is closed when this resolves. */
+export const closeLast = async (page) => {
+  await page.waitForFunction(() => window.tabs === 1)
+  await close(page)
+}
 
 /** Says whether the mailbox took it; several are sent at once. */
 export async function publish(mailbox, ...data) {
