@@ -140,6 +140,9 @@ pub fn find_bayeux<'g>(
 pub fn find<'a>(gateway: &Gateway, method: &str, path: &'a str) -> Result<Route<'a>, NoRoute> {
     let path = path.strip_prefix('/').unwrap_or(path);
     let (app, rest) = transport::split_once(path, b'/').unwrap_or((path, ""));
+    if is_bayeux(path) && gateway.app(app).is_some() {
+        return Err(NoRoute::method(method, "GET, POST"));
+    }
     let Some(place) = Place::of(rest) else {
         let message = "there is nothing at this path; the gateway has /{app}/mailboxes, \
                        /{app}/mailboxes/{name}, /{app}/mailboxes/{name}/confirm, \
@@ -161,11 +164,7 @@ pub fn find<'a>(gateway: &Gateway, method: &str, path: &'a str) -> Result<Route<
                 Place::Mailbox(_) => "GET, POST, DELETE",
                 Place::Mailboxes | Place::Confirm(_) | Place::Publish => "POST",
             };
-            let message = format!("{method} does not work here; {allow} would");
-            return Err(NoRoute {
-                allow: Some(allow),
-                ..NoRoute::new(Code::MethodNotAllowed, message)
-            });
+            return Err(NoRoute::method(method, allow));
         }
     };
     Ok(Route { app: app.clone(), endpoint })
@@ -200,6 +199,11 @@ impl<'a> Place<'a> {
 impl NoRoute {
     fn new(code: Code, message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
         Self { error: ErrorBody::new(code, message), allow: None }
+    }
+
+    fn method(method: &str, allow: &'static str) -> Self {
+        let message = format!("{method} does not work here; {allow} would");
+        Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, message) }
     }
 }
 

@@ -44,11 +44,11 @@ class CometDClient {
   /** What came over the channels of the protocol. */
   meta = new Heard()
 
-  /** @param extension sees what goes out last of all */
+  /** @param type of the only transport; all without. @param extension sees what goes out last of all */
   constructor(Client, Ack, url, { type, acks = false, ext = {}, config = {}, extension }) {
     this.cometd = new Client()
     for (const other of ['websocket', 'long-polling', 'callback-polling']) {
-      if (other !== type) this.cometd.unregisterTransport(other)
+      if (type && other !== type) this.cometd.unregisterTransport(other)
     }
     if (extension) this.cometd.registerExtension('test', extension)
     if (acks) this.cometd.registerExtension('ack', typeof Ack === 'function' ? new Ack() : Ack)
@@ -169,6 +169,13 @@ export const clients = [
   { name: 'cometd 9, long-polling, without acks', create: (url, more) => cometd9(url, { type: 'long-polling', ...more }), acks: false },
   { name: 'faye, long-polling', create: (url, more) => new FayeClient(url, { type: 'long-polling', ...more }), acks: false },
   { name: 'faye, websocket', create: (url, more) => new FayeClient(url, { type: 'websocket', ...more }), acks: false },
+]
+
+/** Each client with all its transports, of which it chooses by itself. */
+export const unpinned = [
+  { name: 'cometd 9', create: (url, more) => cometd9(url, { acks: true, config: { connectTimeout: 1000 }, ...more }) },
+  { name: 'cometd 7', create: (url, more) => cometd7s(url, { acks: true, config: { connectTimeout: 1000 }, ...more }) },
+  { name: 'faye', create: (url, more) => new FayeClient(url, { type: 'websocket', ...more }) },
 ]
 
 /** A client of an app that has shaken hands, and leaves before the gateway ends. */

@@ -25,6 +25,15 @@ function run(kind) {
       assert.equal(hers.messages[0].channel, '/chat/lobby')
     })
 
+    if (/cometd.*websocket/.test(kind.name))
+      test('a sub-protocol that its page names is agreed to', async (t) => {
+        const gateway = await Gateway.start(t)
+        const ann = await join(gateway, kind, { config: { protocol: 'bayeux' } })
+        const heard = await ann.subscribe('/chat')
+        await ann.publish('/chat', 1)
+        await heard.has(1)
+      })
+
     test('an app can leave out who publishes', async (t) => {
       const gateway = await Gateway.start(t, { settings: 'echo = false' })
       const [ann, bob] = await Promise.all([join(gateway, kind), join(gateway, kind)])

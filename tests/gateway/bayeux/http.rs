@@ -72,11 +72,16 @@ fn what_has_no_messages_in_it_is_refused() {
         assert_eq!((response.status, response.code().as_str()), (status, code), "{case}");
     }
     let mut client = gateway.client();
-    for (method, path) in
-        [("PUT", "/open/bayeux"), ("POST", "/open/bayeux/a/b"), ("POST", "/nope/bayeux")]
-    {
+    for (method, path, status, allow) in [
+        ("PUT", "/open/bayeux", 405, Some("GET, POST")),
+        ("DELETE", "/open/bayeux/connect", 405, Some("GET, POST")),
+        ("POST", "/open/bayeux/a/b", 404, None),
+        ("POST", "/nope/bayeux", 404, None),
+        ("PUT", "/nope/bayeux", 404, None),
+    ] {
         let response = client.request(method, path, &[], b"");
-        assert_eq!(response.status, 404, "{method} {path}");
+        let found = (response.status, response.header("allow"));
+        assert_eq!(found, (status, allow), "{method} {path}");
     }
     let nothing = post(&gateway, "/open/bayeux", "application/json", b"[]");
     assert_eq!((nothing.status, nothing.text().as_str()), (200, "[]"));

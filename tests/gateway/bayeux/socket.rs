@@ -95,6 +95,38 @@ fn what_is_no_bayeux_ends_it() {
 }
 
 #[test]
+fn who_offers_sub_protocols_gets_the_first() {
+    let gateway = start("", "");
+    for offered in ["bayeux", " a , b", ",a"] {
+        // The client would not take another, nor none.
+        let mut socket = Socket::open(&gateway, "/open/bayeux", Some(offered)).expect("a handshake");
+        shake(&mut socket);
+    }
+}
+
+#[test]
+fn who_does_not_read_is_bounded_and_ended() {
+    const MESSAGE_BYTES: usize = 32 << 10;
+    let gateway = start("idle_timeout_s = 1", "");
+    let mut socket = open(&gateway);
+    let id = shake(&mut socket);
+    say(
+        &mut socket,
+        &json!([{"channel": "/meta/subscribe", "clientId": id, "subscription": "/a"}]),
+    );
+    let data = json!("x".repeat(MESSAGE_BYTES));
+    for _ in 0..100 {
+        publish(&gateway, "a", &data);
+        socket.send(&connect(&id));
+    }
+    gateway.until("cometbox_connections", 0);
+    // What it was sent and did not take: the sockets' buffers, and one answer.
+    let handed_out = gateway.metric("cometbox_messages_handed_out_total{app=\"open\"}") as usize;
+    assert!(handed_out > 0, "it was sent some");
+    assert!(handed_out * MESSAGE_BYTES < 1 << 20, "{handed_out} messages");
+}
+
+#[test]
 fn who_answers_no_ping_is_gone() {
     let gateway = start("keep_alive_s = 1", "");
     let mut silent = open(&gateway);

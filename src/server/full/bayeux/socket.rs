@@ -16,7 +16,7 @@ use crate::transport::{
 };
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use http::{Response, request::Parts};
+use http::{HeaderValue, Response, header, request::Parts};
 use std::{
     future::poll_fn,
     net::IpAddr,
@@ -53,9 +53,22 @@ pub(in super::super) fn accept(
     Page::of(&gateway.terms().origins, parts)
         .check(ask)
         .map_err(|error| Reply::error(&error, Format::Json))?;
-    let response = websocket::handshake(parts)?;
+    let mut response = websocket::handshake(parts)?;
+    // Bayeux names none. A client that offers some wants one: browsers end a connection that is
+    // answered without.
+    let offered = parts.headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(first_of);
+    if let Some(name) = offered {
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+    }
     let (gateway, app) = (gateway.clone(), app.clone());
     Ok((response, Session { gateway, app, headers: (ask.headers)(), peer: ask.peer }))
+}
+
+/// The first name of a list.
+fn first_of(names: &HeaderValue) -> Option<HeaderValue> {
+    let name = names.to_str().ok()?.split(',').map(str::trim).find(|name| !name.is_empty())?;
+    // A part of a header's value is one.
+    HeaderValue::from_str(name).ok()
 }
 
 impl Session {
