@@ -42,6 +42,11 @@ publish_keys = ["{KEY}"]
 [[app]]
 name = "hostile"
 plugins = ["{ROOT}/tests/plugins/hostile"]
+publish_keys = ["{KEY}"]
+[[app]]
+name = "open"
+plugins = ["{ROOT}/plugins/bayeux-open"]
+publish_keys = ["{KEY}"]
 """
 QUICK = cometbox.Options(retry_min=0.01, retry_max=0.05)
 

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import random
+import re
 
 import cometbox
-from gateway import KEY, QUICK, Case, Proxy, shared
+from cometbox import errors
+from gateway import KEY, QUICK, ROOT, Case, Proxy, shared
 
 
 class Mailboxes(Case):
@@ -199,6 +201,36 @@ class Mailboxes(Case):
         with self.assertRaises(cometbox.Closed) as raised:
             await reading
         self.assertEqual((raised.exception.reason, raised.exception.status), ("hostile was told to close", 410))
+
+    async def test_a_message_may_name_its_channel(self) -> None:
+        url = shared().url
+        box = await self.open(url, "open", subscribe=["a/*"])
+        await box.send("here", channel="a/b")
+        self.assertEqual((await anext(box)).data, "here")
+        with self.assertRaises(cometbox.BadName):
+            await box.send("everywhere", channel="a/*")
+
+    async def test_devices_of_one_user_read_the_same_messages(self) -> None:
+        url = shared().url
+        who = {"name": "devices", "identity": "ann", "shared": True}
+        phone, laptop = [await self.open(url, "hostile", **who) for _ in range(2)]
+        self.assertNotEqual(phone.key, laptop.key)
+        publisher = await self.publisher(url, "hostile")
+        for data in "abc":
+            self.assertEqual((await publisher.publish(data, mailboxes="devices")).queued, 1)
+        self.assertEqual([(await anext(phone)).data for _ in "abc"], ["a", "b", "c"])
+        self.assertEqual([(await anext(laptop)).data for _ in "ab"], ["a", "b"])
+        # What the laptop has not confirmed waits for it, with what comes meanwhile.
+        await publisher.publish("d", mailboxes="devices")
+        self.assertEqual((await anext(phone)).data, "d")
+        async with cometbox.resume(url, "hostile", "devices", laptop.key, laptop.cursor) as again:
+            self.assertEqual([(await anext(again)).data for _ in "bcd"], ["b", "c", "d"])
+
+    async def test_each_code_of_the_protocol_has_a_class(self) -> None:
+        protocol = (ROOT / "docs/protocol.md").read_text().split("## Errors", 1)[1].split("\n## ", 1)[0]
+        rows = re.findall(r"^\| (`[^|]*) \|", protocol, re.MULTILINE)
+        for code in re.findall(r"`(\w+)`", " ".join(rows)):
+            self.assertIsNot(type(errors.error(code=code, message="")), cometbox.CometboxError, code)
 
     async def test_errors(self) -> None:
         url = shared().url

@@ -1,5 +1,4 @@
 """An exception for each code of the protocol, and two for what is not the gateway's answer."""
-
 from typing import Any
 
 
@@ -13,8 +12,7 @@ class CometboxError(Exception):
 
 
 def error(*, code: str, message: str, **more: Any) -> CometboxError:
-    found = (cls for cls in CometboxError.__subclasses__() if cls.code == code)
-    exception = next(found, CometboxError)(message)
+    exception = {cls.code: cls for cls in CometboxError.__subclasses__()}.get(code, CometboxError)(message)
     exception.__dict__.update(code=code, **more)
     return exception
 
@@ -34,9 +32,12 @@ class Closed(CometboxError): code = "closed"
 class TooLarge(CometboxError): code = "too_large"
 class UriTooLong(CometboxError): code = "uri_too_long"
 class HeadersTooLarge(CometboxError): code = "headers_too_large"
+class UpgradeRequired(CometboxError): code = "upgrade_required"
 class Rejected(CometboxError): code = "rejected"
 class PluginFailed(CometboxError): code = "plugin_failed"
 class Overloaded(CometboxError): code = "overloaded"
+class NoSeat(CometboxError): code = "no_seat"
+class NotKept(CometboxError): code = "not_kept"
 class ShuttingDown(CometboxError): code = "shutting_down"
 class NetworkError(CometboxError): code = "network"  # no answer: whether it arrived is not known
 class HttpError(CometboxError): code = "http_error"  # of something between here and the gateway

@@ -15,8 +15,7 @@ from .http import Client, Options, from_json
 
 @asynccontextmanager
 async def open(
-    url: str, app: str, body: Any = None, *, headers: Mapping[str, str] = {},
-    options: Options = Options(),
+    url: str, app: str, body: Any = None, *, headers: Mapping[str, str] = {}, options: Options = Options(),
 ) -> AsyncIterator["Mailbox"]:
     """Asks the app's plugins for a mailbox. At the end it is left to expire, unless closed before."""
     async with Client(url, app, options=options) as client:
@@ -85,9 +84,10 @@ class Mailbox(AsyncIterator[Message]):
             if hold and monotonic() - started < 0.5:
                 await asyncio.sleep(1)  # something on the way cuts waits short: no running in circles
 
-    async def send(self, data: Any) -> Any:
+    async def send(self, data: Any, *, channel: str = "") -> Any:
         """The plugin's reply. Never sends twice: after a `NetworkError` it may have arrived."""
-        return from_json((await self._client.request("POST", self._path, data)).get("reply"))
+        path = f"{self._path}?channel={quote(channel, safe='')}" if channel else self._path
+        return from_json((await self._client.request("POST", path, data)).get("reply"))
 
     async def close(self) -> None:
         """Ends the mailbox for good, with what waits in it."""

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from . import errors
 from .http import Client, to_json
 from .mailbox import Retry
-
 Names = str | Iterable[str]
 
 
