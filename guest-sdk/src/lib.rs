@@ -60,6 +60,8 @@ mod codec;
 mod context;
 mod error;
 mod event;
+#[cfg(any(target_arch = "wasm32", test))]
+mod memory;
 mod message;
 mod plugin;
 #[cfg(not(target_arch = "wasm32"))]

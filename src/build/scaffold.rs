@@ -99,6 +99,7 @@ const COPIES: &[(&str, &str)] = copies![
     "guest-sdk/src/error.rs",
     "guest-sdk/src/event.rs",
     "guest-sdk/src/lib.rs",
+    "guest-sdk/src/memory.rs",
     "guest-sdk/src/message.rs",
     "guest-sdk/src/plugin.rs",
     "guest-sdk/src/test.rs",
