@@ -15,8 +15,14 @@ use super::{
     rows::{self, Damage},
 };
 use crate::core::{Image, Marks, Millis, PluginName, Uid};
-use rusqlite::{Connection, OptionalExtension, Row, ToSql};
-use std::path::{Path, PathBuf};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, ffi, hooks::Wal};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 /// Of the tables below; raised when they change.
 pub(super) const VERSION: i32 = 2;
@@ -47,6 +53,10 @@ const MAX_PAGES_FREED: u32 = 256;
 /// many as it brings: after a long time away they must not hold it up.
 pub(super) const MIN_FORGOTTEN: usize = 256;
 
+/// Pages in the log from which on it is carried into the file; SQLite's own
+/// default, which does not tell if that fails.
+const CHECKPOINT_PAGES: u32 = 1000;
+
 /// Size to which the log is cut once it was carried into the file, in bytes.
 const LOG_BYTES: u64 = 16 << 20;
 
@@ -67,6 +77,9 @@ pub(super) struct Database {
     /// `synchronous` is `FULL`.
     syncs: bool,
     row: Vec<u8>,
+    /// A sync has failed: of what was written before it, something may never
+    /// reach the disk.
+    in_doubt: Arc<AtomicBool>,
     /// What the process before has left in the log; none, if it ended in order.
     pub log: Option<LogEnd>,
 }
@@ -77,10 +90,42 @@ impl Database {
     pub fn open(path: &Path, calendar: Calendar) -> Result<Self, OpenError> {
         let failed = |error| OpenError::of(path, error);
         let connection = Connection::open(path).map_err(failed)?;
-        let (path, row) = (path.to_owned(), Vec::new());
-        let mut database = Self { connection, path, calendar, syncs: false, row, log: None };
+        let mut database = Self {
+            connection,
+            path: path.to_owned(),
+            calendar,
+            syncs: false,
+            row: Vec::new(),
+            in_doubt: Arc::default(),
+            log: None,
+        };
         database.prepare()?;
+        database.checkpoint_after(CHECKPOINT_PAGES).map_err(failed)?;
         Ok(database)
+    }
+
+    /// Has the log carried into the file whenever it has so many pages.
+    pub fn checkpoint_after(&mut self, pages: u32) -> rusqlite::Result<()> {
+        let in_doubt = self.in_doubt.clone();
+        let mut is_told = false;
+        self.connection.wal_hook(Some(move |log: &mut Wal, in_log| {
+            if u32::try_from(in_log).is_ok_and(|in_log| in_log < pages) {
+                return Ok(());
+            }
+            // What was committed stays so, and the next commit tries again.
+            let result = log.checkpoint();
+            if let Err(error) = &result {
+                in_doubt.fetch_or(is_failed_sync(error), Relaxed);
+                if !is_told {
+                    tracing::warn!(
+                        %error,
+                        "the log of the store grows: it cannot be carried into the file"
+                    );
+                }
+            }
+            is_told = result.is_err();
+            Ok(())
+        }))
     }
 
     /// To write without a batch.
@@ -106,6 +151,8 @@ impl Database {
             path: self.path.clone(),
             error: format!("its log: {error}"),
         })?;
+        // Perhaps that process has ended because its syncs failed.
+        self.in_doubt.store(self.log.is_some(), Relaxed);
         self.connection
             .execute_batch(&format!(
                 "PRAGMA journal_mode = WAL;
@@ -143,6 +190,7 @@ impl Database {
             let is_whole = self.log.is_none_or(|log| log.is_whole());
             Ok(LastLife { seen_unix_ms: unsigned(row, 0)?, ended: row.get(1)? && is_whole })
         })?;
+        self.write_again()?;
         self.sync(true)?;
         self.connection.execute("UPDATE life SET ended = 0", ())?;
         Ok(last)
@@ -150,6 +198,7 @@ impl Database {
 
     /// Writes a batch as a whole, or (on an error) nothing of it.
     pub fn write(&mut self, batch: &Batch, sync: bool, now: Millis) -> rusqlite::Result<()> {
+        self.write_again()?;
         self.sync(sync)?;
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         let result = self.put(batch, now).and_then(|()| self.connection.execute_batch("COMMIT"));
@@ -157,7 +206,26 @@ impl Database {
             // SQLite rolls back by itself after some errors and not after others.
             let _ = self.connection.execute_batch("ROLLBACK");
         }
+        self.look_at(result)
+    }
+
+    /// Notes a sync that has failed.
+    fn look_at<T>(&self, result: rusqlite::Result<T>) -> rusqlite::Result<T> {
+        self.in_doubt.fetch_or(result.as_ref().is_err_and(is_failed_sync), Relaxed);
         result
+    }
+
+    /// Where a sync has failed, the next must be for all that the log has: a page
+    /// that is missing on disk ends the log there, whatever is synced behind it.
+    fn write_again(&self) -> rusqlite::Result<()> {
+        if self.in_doubt.load(Relaxed) {
+            log::write_again(&log_of(&self.path)).map_err(|error| {
+                let code = ffi::Error::new(ffi::SQLITE_IOERR_WRITE);
+                rusqlite::Error::SqliteFailure(code, Some(format!("its log: {error}")))
+            })?;
+            self.in_doubt.store(false, Relaxed);
+        }
+        Ok(())
     }
 
     fn put(&mut self, batch: &Batch, now: Millis) -> rusqlite::Result<()> {
@@ -249,6 +317,10 @@ impl Database {
 
     /// Gives pages that nothing uses back to the file system; some at a time.
     pub fn give_back(&self) -> rusqlite::Result<()> {
+        self.look_at(self.vacuum())
+    }
+
+    fn vacuum(&self) -> rusqlite::Result<()> {
         let free: u32 =
             self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
         // A quarter stays: a file that breathes would grow again at once.
@@ -265,6 +337,7 @@ impl Database {
 
     /// Everything is written: the process ends in order.
     pub fn end(mut self, now: Millis) -> rusqlite::Result<()> {
+        self.write_again()?;
         self.sync(true)?;
         let now = signed(self.calendar.unix(now));
         self.connection.execute("UPDATE life SET ended = 1, seen = ?", [now])?;
@@ -296,12 +369,6 @@ impl Database {
     pub fn set_max_pages(&self, pages: u32) -> u32 {
         let set = format!("max_page_count = {pages}");
         self.connection.query_row(&format!("PRAGMA {set}"), (), |row| row.get(0)).expect("a pragma")
-    }
-
-    /// So that a test need not write much until the log is carried into the file.
-    #[cfg(test)]
-    pub fn checkpoint_after(&self, pages: u32) {
-        self.connection.pragma_update(None, "wal_autocheckpoint", pages).expect("a pragma");
     }
 }
 
@@ -399,6 +466,10 @@ impl Load<'_> {
         }
         Ok(())
     }
+}
+
+fn is_failed_sync(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_FSYNC)
 }
 
 /// SQLite's integers have a sign; the bits stay what they are.

@@ -7,8 +7,9 @@
 
 use std::{
     fmt,
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, BufReader, Read},
+    os::unix::fs::FileExt,
     path::Path,
 };
 
@@ -21,6 +22,9 @@ const SALTED_BYTES: usize = 16;
 
 /// Its lowest bit says which way round the checksums read their words.
 const MAGIC: u32 = 0x377f_0682;
+
+/// Written again at a time, in bytes.
+const AGAIN_BYTES: usize = 1 << 16;
 
 /// Sizes that a page can have, in bytes.
 const PAGE_BYTES: std::ops::RangeInclusive<u32> = 512..=65536;
@@ -83,6 +87,31 @@ pub(super) fn examine(path: &Path) -> io::Result<Option<LogEnd>> {
         Ok(file) => examine_bytes(BufReader::with_capacity(1 << 16, file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Writes what is in a log once more, as it is. After a sync has failed, the
+/// system counts as written what may not be on disk, and no later sync would
+/// bring it there. Call it while nobody else writes.
+///
+/// # Errors
+/// If it cannot be read or written.
+pub(super) fn write_again(path: &Path) -> io::Result<()> {
+    let log = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let (mut at, mut bytes) = (0, vec![0; AGAIN_BYTES]);
+    loop {
+        let read = match log.read_at(&mut bytes, at) {
+            Ok(0) => return Ok(()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        log.write_all_at(&bytes[..read], at)?;
+        at += read as u64;
     }
 }
 

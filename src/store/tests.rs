@@ -222,11 +222,13 @@ async fn who_waits_is_told_when_it_is_kept_or_why_not() {
         store.settled(durability).await.expect("there is room");
     }
     let big = vec![7; 4096 * pages as usize];
-    store.push(&mut vec![sent(10, Kind::Binary, &big, &[(1, 1)])]);
+    let small = sent(11, Kind::Text, b"small", &[(1, 2)]);
+    store.push(&mut vec![sent(10, Kind::Binary, &big, &[(1, 1)]), small]);
     let why = store.settled(Durability::Os).await.expect_err("it is full");
     assert!(why.contains("full"), "{why}");
     assert!(store.failing().is_some());
     assert!(store.settled(Durability::Disk).await.is_err());
+    store.settled(Durability::None).await.expect("it waits for nothing");
     // What makes room comes while it is full.
     store.push(&mut vec![Change::Done { message: 10 }]);
     let mut progress = store.progress.clone();
@@ -234,7 +236,10 @@ async fn who_waits_is_told_when_it_is_kept_or_why_not() {
     assert!(store.failing().is_none());
     store.settled(Durability::Disk).await.expect("there is room again");
     store.end();
-    assert_eq!(folder.image().mailboxes.len(), 1);
+    let image = folder.image();
+    assert_eq!(image.mailboxes.len(), 1);
+    // What came together with what did not fit was not given up.
+    assert_eq!(image.messages.keys().copied().collect::<Vec<_>>(), [11]);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Disks that cannot be used, or not any more.
 
+mod failing;
+mod slow;
+
 use crate::{
     mend::{run, said},
     support::{Gateway, SmallDisk, eventually, lab},

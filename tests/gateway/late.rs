@@ -6,7 +6,7 @@ use serde_json::json;
 use std::io::ErrorKind;
 
 /// Nothing has come for this client.
-fn is_quiet(client: &Client) -> bool {
+pub fn is_quiet(client: &Client) -> bool {
     let stream = client.stream();
     stream.set_nonblocking(true).expect("an open socket");
     let peeked = stream.peek(&mut [0]);

@@ -1,6 +1,6 @@
 //! A damaged store, as its operator meets it.
 
-use crate::support::{BINARY, Client, Gateway, lab};
+use crate::support::{BINARY, Client, Faults, Gateway, lab};
 use std::{
     fs,
     path::Path,
@@ -11,9 +11,13 @@ const MESSAGES: usize = 50;
 
 /// Runs `cometbox` with a configuration file.
 pub fn run(folder: &Path, command: &[&str]) -> Output {
-    let config = folder.join("cometbox.toml");
+    command_in(folder, command).output().expect("the binary is there")
+}
+
+fn command_in(folder: &Path, command: &[&str]) -> Command {
     let mut run = Command::new(BINARY);
-    run.args(command).arg("--config").arg(config).output().expect("the binary is there")
+    run.args(command).arg("--config").arg(folder.join("cometbox.toml"));
+    run
 }
 
 pub fn said(output: &Output) -> String {
@@ -69,6 +73,12 @@ fn a_damaged_store_is_told_checked_and_repaired() {
     assert!(said(&refused).contains("cometbox store repair"), "{}", said(&refused));
     let damaged = run(folder.path(), &check);
     assert!(!damaged.status.success() && said(&damaged).contains("damaged"), "{}", said(&damaged));
+    let faults = Faults::new();
+    faults.fail_syncs_of_files(true);
+    let failed = command_in(folder.path(), &repair).envs(faults.environment()).output();
+    let failed = failed.expect("the binary is there");
+    assert!(!failed.status.success() && said(&failed).contains("I/O"), "{}", said(&failed));
+    assert_eq!(fs::read(&path).expect("it is where it was"), bytes);
     let repaired = run(folder.path(), &repair);
     assert!(repaired.status.success(), "{}", said(&repaired));
     let kept = store.join("lab.sqlite.damaged-1");
@@ -86,6 +96,44 @@ fn a_damaged_store_is_told_checked_and_repaired() {
     // And it goes on.
     client.publish_to("bob", "\"again\"");
     assert_eq!(waiting(&mut client, "bob", &keys[1]), ["hello", "again"]);
+}
+
+/// The log that a crash has left is one of the damaged file: what can be read of
+/// it is saved with the rest, and it stays beside that file.
+#[test]
+fn a_repaired_store_has_nothing_to_do_with_the_log_of_the_damaged_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().join("store");
+    let config = lab("") + &format!("[store]\npath = {:?}\n", store.display().to_string());
+    let file = folder.path().join("cometbox.toml");
+    fs::write(&file, format!("listen = \"127.0.0.1:0\"\n{config}")).expect("a new folder");
+    // Long enough that the first and the last are not on one page.
+    let text = |n: usize| format!("message {n}.{}", "x".repeat(500));
+    let publish = |client: &mut Client, n| client.publish_to("ann", &format!("{:?}", text(n)));
+    let mut gateway = Gateway::start(&config);
+    let mut client = gateway.client();
+    let key = client.open("ann");
+    (0..MESSAGES).for_each(|n| publish(&mut client, n));
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+    let mut gateway = Gateway::start(&config);
+    let mut client = gateway.client();
+    (MESSAGES..2 * MESSAGES).for_each(|n| publish(&mut client, n));
+    gateway.signal("KILL");
+    gateway.wait();
+    let path = store.join("lab.sqlite");
+    let mut bytes = fs::read(&path).expect("it is there");
+    let place = bytes.windows(10).position(|found| found == b"message 7.").expect("it is there");
+    bytes[place] = b'M';
+    fs::write(&path, &bytes).expect("it can be written");
+    let repaired = run(folder.path(), &["store", "repair"]);
+    assert!(repaired.status.success(), "{}", said(&repaired));
+    assert!(store.join("lab.sqlite.damaged-1-wal").exists(), "{}", said(&repaired));
+    let check = run(folder.path(), &["store", "check"]);
+    assert!(check.status.success(), "{}", said(&check));
+    let gateway = Gateway::start(&config);
+    let rest: Vec<String> = (0..2 * MESSAGES).filter(|n| *n != 7).map(text).collect();
+    assert_eq!(waiting(&mut gateway.client(), "ann", &key), rest);
 }
 
 /// What a crash leaves at the log's end is told when the gateway starts.

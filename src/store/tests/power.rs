@@ -99,7 +99,7 @@ impl Lives {
             let last = self.possible.last().map(|image| facts_of(image, now)).unwrap_or_default();
             return Err(format!("found\n{found}\nand not what was kept, such as\n{last}"));
         }
-        database.checkpoint_after(self.random.u32(5..60));
+        database.checkpoint_after(self.random.u32(5..60)).expect("a hook");
         let last = database.begin_life().map_err(|error| error.to_string())?;
         self.possible = vec![image.clone()];
         self.written = 0;

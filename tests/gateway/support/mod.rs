@@ -4,6 +4,7 @@
 pub mod client;
 pub mod crates;
 pub mod disk;
+pub mod faults;
 pub mod stream;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
 
 pub use client::{Client, Response};
 pub use disk::SmallDisk;
+pub use faults::Faults;
 pub use stream::{Source, Stream};
 
 /// Far more than anything here takes, even on a busy machine.
@@ -83,6 +85,12 @@ impl Gateway {
         Self::run("serve", config, PATIENCE)
     }
 
+    /// The same on a system with faults.
+    pub fn start_with(faults: &Faults, config: &str) -> Self {
+        let environment = faults.environment();
+        Self::run_in(&environment, "127.0.0.1", "serve", config, PATIENCE)
+    }
+
     /// `cometbox dev` with the apps of this project.
     pub fn dev() -> Self {
         let app = |name: &str, folder| {
@@ -106,6 +114,16 @@ impl Gateway {
     }
 
     fn run_at(address: &str, command: &str, config: &str, patience: Duration) -> Self {
+        Self::run_in(&[], address, command, config, patience)
+    }
+
+    fn run_in(
+        environment: &[(&str, PathBuf)],
+        address: &str,
+        command: &str,
+        config: &str,
+        patience: Duration,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("the test machine has a temp folder");
         let file = dir.path().join("cometbox.toml");
         let listen = match config.contains("listen = \"\"") {
@@ -117,6 +135,7 @@ impl Gateway {
         let mut child = Command::new(BINARY)
             .args([command, "--config"])
             .arg(&file)
+            .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
