@@ -22,7 +22,7 @@ pub(super) fn open(config: &StoreConfig, app: &str, clock: Clock) -> Result<Kept
     let calendar = Calendar { unix_ms_at_0: now.unix_ms.saturating_sub(now.mono) };
     let path = store::file_of(folder, app);
     let (started, mut told) = (Instant::now(), Instant::now());
-    let opened = store::open(&path, calendar, &mut |done, all| {
+    let opened = store::open(&path, calendar, now.mono, &mut |done, all| {
         if told.elapsed() >= PROGRESS {
             told = Instant::now();
             let percent = done * 100 / all.max(1);

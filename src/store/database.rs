@@ -128,6 +128,17 @@ impl Database {
         }))
     }
 
+    /// If the process before was seen at a later time than it is now, the calendar
+    /// has been set back: times go on from then, so that what was to happen soon
+    /// does not wait for as long as it was set back.
+    pub fn go_on_from_last_life(&mut self, now: Millis) -> rusqlite::Result<()> {
+        let seen =
+            self.connection.query_row("SELECT seen FROM life", (), |row| unsigned(row, 0))?;
+        let at_0 = &mut self.calendar.unix_ms_at_0;
+        *at_0 = (*at_0).max(seen.saturating_sub(now));
+        Ok(())
+    }
+
     /// To write without a batch.
     pub fn into_parts(self) -> (Connection, PathBuf) {
         (self.connection, self.path)

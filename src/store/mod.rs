@@ -166,17 +166,19 @@ pub struct Opened {
     database: Database,
 }
 
-/// Opens the store of an app in a file, and reads what is in it. `progress` is
-/// told how many rows of how many were read.
+/// Opens the store of an app in a file, and reads what is in it. It is `now`;
+/// `progress` is told how many rows of how many were read.
 ///
 /// # Errors
 /// If the file is somebody else's, is damaged, or cannot be read or written.
 pub fn open(
     path: &Path,
     calendar: Calendar,
+    now: Millis,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Opened, OpenError> {
     let mut database = Database::open(path, calendar)?;
+    database.go_on_from_last_life(now).map_err(|error| OpenError::of(path, error))?;
     let image = database.load(progress)?;
     let last_life = database.begin_life().map_err(|error| OpenError::of(path, error))?;
     let log = database.log;

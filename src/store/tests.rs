@@ -14,6 +14,10 @@ use std::{fs, io::Write as _};
 
 const CALENDAR: Calendar = Calendar { unix_ms_at_0: 1_700_000_000_000 };
 
+/// When a store is opened anew: whatever is in it, and whatever today is, was
+/// before that.
+const LATER: Millis = 1 << 42;
+
 fn name(text: &str) -> Name {
     Name::parse(text).expect("tests use valid names")
 }
@@ -131,7 +135,7 @@ impl Folder {
     }
 
     fn open(&self) -> Result<Opened, OpenError> {
-        open(&self.file(), CALENDAR, &mut |_, _| ())
+        open(&self.file(), CALENDAR, LATER, &mut |_, _| ())
     }
 
     fn image(&self) -> Image {
@@ -177,7 +181,7 @@ fn times_are_those_of_the_calendar() {
     write(&folder, changes(), 100, true);
     // A process later, whose clock began 3 s later.
     let later = Calendar { unix_ms_at_0: CALENDAR.unix_ms_at_0 + 3_000 };
-    let image = open(&folder.file(), later, &mut |_, _| ()).expect("it opens").image;
+    let image = open(&folder.file(), later, LATER, &mut |_, _| ()).expect("it opens").image;
     let timer = image.timers.values().next();
     assert_eq!(timer, Some(&3_000));
     let expiries: Vec<Millis> = image.messages.values().map(|sent| sent.expires_at).collect();

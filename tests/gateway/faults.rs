@@ -1,5 +1,6 @@
-//! Disks that cannot be used, or not any more.
+//! Disks that cannot be used, or not any more, and calendars that jump.
 
+mod calendar;
 mod failing;
 mod slow;
 

@@ -192,7 +192,7 @@ async fn publish_until_the_power_fails(seed: u64, durability: Durability) -> (us
     const PUBLISHERS: usize = 8;
     let mut random = Rng::with_seed(seed);
     let disk = Disk::new();
-    let opened = open(&disk.path(), CALENDAR, &mut |_, _| ()).expect("a new file");
+    let opened = open(&disk.path(), CALENDAR, LATER, &mut |_, _| ()).expect("a new file");
     let store = Arc::new(opened.start("chat", || 1_000).expect("a thread"));
     store.push(&mut vec![mailbox(1, "ann"), marks(1, 0)]);
     store.settled(Durability::Disk).await.expect("there is power");
@@ -220,7 +220,7 @@ async fn publish_until_the_power_fails(seed: u64, durability: Durability) -> (us
     }
     store.end();
     let disk = disk.after_power_cut(&mut random);
-    let image = open(&disk.path(), CALENDAR, &mut |_, _| ()).expect("it is whole").image;
+    let image = open(&disk.path(), CALENDAR, LATER, &mut |_, _| ()).expect("it is whole").image;
     let lost = told.iter().copied().filter(|id| !image.messages.contains_key(id)).collect();
     (told.len(), lost)
 }
