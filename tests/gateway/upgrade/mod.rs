@@ -72,6 +72,45 @@ fn a_connection_goes_on_in_the_next_process() {
     }
 }
 
+/// One message to the other process has room for some of them.
+#[test]
+fn all_connections_go_on_in_the_next_process_however_many_they_are() {
+    let service = Service::start(&app(""));
+    let key = Client::connect(service.addr).open("ann");
+    let mut cursor = 0;
+    for (name, connections, bytes) in
+        [("more descriptors", 200, 5), ("more bytes of requests", 50, 30_000)]
+    {
+        let data = "x".repeat(bytes);
+        let body = json!({ "to": { "mailboxes": ["ann"] }, "data": data }).to_string();
+        let head = "POST /lab/publish HTTP/1.1\r\nhost: x\r\nauthorization: Bearer secret\r\n";
+        let publish = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        let (before, after) = publish.split_at(publish.len() - 3);
+        let mut clients: Vec<Client> = (0..connections)
+            .map(|_| {
+                let mut client = Client::connect(service.addr);
+                assert_eq!(client.get("/nope").status, 404, "{name}: it is in use");
+                assert!(client.send_raw(before.as_bytes()), "{name}");
+                client
+            })
+            .collect();
+        service.upgrade_well();
+        for (at, client) in clients.iter_mut().enumerate() {
+            assert!(client.send_raw(after.as_bytes()), "{name}: {at}");
+            let answer = client.receive().unwrap_or_else(|| panic!("{name}: {at} was closed"));
+            assert_eq!(answer.status, 200, "{name}: {at}: {answer:?}");
+        }
+        let mut client = Client::connect(service.addr);
+        let mut came = 0;
+        while let read @ Response { status: 200, .. } = waiting(&mut client, &key, cursor) {
+            let batch = read.json();
+            came += batch["messages"].as_array().expect("messages").len();
+            cursor = batch["cursor"].as_u64().expect("a cursor");
+        }
+        assert_eq!(came, connections, "{name}");
+    }
+}
+
 #[test]
 fn whatever_fails_the_old_process_goes_on() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
