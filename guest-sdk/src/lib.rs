@@ -51,6 +51,10 @@
 //! [`Action`] what it can ask for. [`Accept`], [`Outcome`] and
 //! [`PublishOutcome`] are what events are answered with, [`Error`] is how they
 //! are refused. Natively (not in wasm) the [`mod@test`] module has the test kit.
+//!
+//! In wasm the crate brings an allocator, which is made for calls that take
+//! small blocks and give them back. A plugin with a `#[global_allocator]` of its
+//! own depends on this crate with `default-features = false`.
 
 #![deny(missing_docs, unsafe_code)]
 
@@ -60,7 +64,10 @@ mod codec;
 mod context;
 mod error;
 mod event;
-#[cfg(any(target_arch = "wasm32", test))]
+#[cfg(any(
+    all(feature = "allocator", target_arch = "wasm32", not(target_feature = "atomics")),
+    all(test, not(target_arch = "wasm32"))
+))]
 mod memory;
 mod message;
 mod plugin;

@@ -19,7 +19,7 @@ use std::cell::Cell;
 use std::ptr;
 
 /// Every instance has memory of its own, and one thread.
-#[cfg(all(feature = "allocator", target_arch = "wasm32", not(target_feature = "atomics")))]
+#[cfg(target_arch = "wasm32")]
 #[global_allocator]
 static MEMORY: BySize<std::alloc::System> = BySize::new(std::alloc::System);
 
@@ -185,8 +185,8 @@ unsafe impl<L: GlobalAlloc> GlobalAlloc for BySize<L> {
     }
 }
 
-// SAFETY: without `atomics` there is one thread.
-#[cfg(all(target_arch = "wasm32", not(target_feature = "atomics")))]
+// SAFETY: in wasm this module is there only without `atomics`, so with one thread.
+#[cfg(target_arch = "wasm32")]
 unsafe impl<L> Sync for BySize<L> {}
 
 #[cfg(test)]
