@@ -93,9 +93,9 @@ export declare class Connection {
     /**
      * Sends a message to the plugin, bytes as bytes and everything else as JSON, and resolves to the
      * plugin's reply. Waits until the mailbox is open. Never sends twice: what failed with `network`
-     * may have arrived.
+     * may have arrived. `channel` is the group it is meant for, if plugins want to know.
      */
-    send(data: any): Promise<any>;
+    send(data: any, channel?: string): Promise<any>;
     /** Closes the mailbox for good; one that other tabs share only for this tab. */
     close(): Promise<void>;
 }

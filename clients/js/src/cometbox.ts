@@ -138,7 +138,7 @@ export class Connection {
 
   constructor(options: Options) {
     // Elsewhere than in a page there is no origin to be relative to.
-    if (!options.baseUrl && !globalThis.location) throw new TypeError('baseUrl is needed outside of a page')
+    if (!options.baseUrl && !globalThis.location) throw new TypeError('baseUrl is needed here')
     const { app, open, headers, user, baseUrl = '', tabs = typeof open != 'function' } = options
     const url = `${baseUrl}/${encodeURIComponent(app)}/mailboxes`
     const { storageKey = PREFIX + url, transports = Object.keys(TRANSPORTS) as TransportName[] } = options
@@ -167,14 +167,14 @@ export class Connection {
   /**
    * Sends a message to the plugin, bytes as bytes and everything else as JSON, and resolves to the
    * plugin's reply. Waits until the mailbox is open. Never sends twice: what failed with `network`
-   * may have arrived.
+   * may have arrived. `channel` is the group it is meant for, if plugins want to know.
    */
-  async send(data: any): Promise<any> {
+  async send(data: any, channel?: string): Promise<any> {
     do await this.opened
     while (!this.#box)
     const { url, timeout } = this.#settings
     try {
-      return (await request('POST', urlOf(url, this.#box), { key: this.#box.key, data, timeout })).reply
+      return (await request('POST', urlOf(url, this.#box) + (channel ? `?channel=${encodeURIComponent(channel)}` : ''), { key: this.#box.key, data, timeout })).reply
     } catch (error) {
       throw forPage(error)
     }

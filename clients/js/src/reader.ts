@@ -238,8 +238,7 @@ export class Reader {
     const { url, headers, timeout } = this.#settings
     const data = (await this.#host.open()) ?? null
     if (this.#stopped) return
-    const { mailbox, key, cursor, reply } = await request('POST', url, { data, headers, timeout })
-    const box = { mailbox, key, cursor, reply }
+    const { retryAfter, ...box } = await request('POST', url, { data, headers, timeout })
     if (this.#stopped) return void close(url, box)
     this.#use(box)
     this.#begin(box, false)

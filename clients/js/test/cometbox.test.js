@@ -29,6 +29,17 @@ test('opens, reads in order and confirms what was handled', async (t) => {
   )
 })
 
+test('what is sent may say for which channel it is', async (t) => {
+  const gw = await gateway(t, { POST: [opened()], SEND: [[200, { reply: 1 }]], GET: ['hold'], DELETE: [[204]] })
+  const { box } = client(t, gw)
+  assert.deepEqual([await box.send('a'), await box.send('b', 'chat/lobby&ä')], [1, 1])
+  const sent = gw.seen.filter(({ method, url }) => method === 'POST' && url !== '/chat/mailboxes')
+  assert.deepEqual(sent.map(({ url, body }) => [url, body]), [
+    ['/chat/mailboxes/ann', '"a"'],
+    ['/chat/mailboxes/ann?channel=chat%2Flobby%26%C3%A4', '"b"'],
+  ])
+})
+
 test('an option that is undefined has its default', async (t) => {
   const gw = await gateway(t, { POST: [opened()], GET: [({ url }) => (url.includes('wait=0') ? [204] : 'hold')], DELETE: [[204]] })
   client(t, gw, { wait: undefined, timeout: undefined, transports: undefined })
