@@ -99,7 +99,8 @@ fn who_offers_sub_protocols_gets_the_first() {
     let gateway = start("", "");
     for offered in ["bayeux", " a , b", ",a"] {
         // The client would not take another, nor none.
-        let mut socket = Socket::open(&gateway, "/open/bayeux", Some(offered)).expect("a handshake");
+        let mut socket =
+            Socket::open(&gateway, "/open/bayeux", Some(offered)).expect("a handshake");
         shake(&mut socket);
     }
 }
