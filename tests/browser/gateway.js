@@ -26,7 +26,9 @@ export class Gateway {
     const config = join(gateway.dir, 'cometbox.toml')
     // Admin's port is fixed by default, and may be in use.
     const toml = (await readFile(config, 'utf8')).replace(/^admin *=.*\n/m, '')
-    await writeFile(config, `admin = "127.0.0.1:0"\n${toml}`)
+    // Its mailboxes are as they are asked to be, such as shared.
+    const devices = '[[app]]\nname = "devices"\nplugins = ["tests/plugins/hostile"]\npublish_keys = ["dev-only-key"]\n'
+    await writeFile(config, `admin = "127.0.0.1:0"\n${toml}\n${devices}`)
     try {
       gateway.url = await gateway.#run(['dev', '--config', config, '--listen', '127.0.0.1:0'])
     } catch (error) {
