@@ -6,6 +6,7 @@ const box = connect({
   app: 'chat',
   open: { nick: 'cosmo', room: 'hall' },
   onMessage({ from, say }) {
+    if (!say) return // somebody came or went
     console.log(`${from}: ${say}`)
     if (say == 'bye') box.close()
   },

@@ -15,7 +15,7 @@ const events = new EventSource(`${chat}/${mailbox}?key=${key}`)
 events.onerror = ({ message }) => events.readyState == EventSource.CLOSED && console.log(message)
 events.onmessage = ({ data, lastEventId }) => {
   const { from, say } = JSON.parse(data)
-  console.log(`${from}: ${say}`)
+  if (say) console.log(`${from}: ${say}`) // otherwise somebody came or went
   // Now and then: what was processed can go.
   if (lastEventId % 100 == 0) fetch(`${chat}/${mailbox}/confirm?key=${key}&cursor=${lastEventId}`, { method: 'POST' })
   if (say == 'bye') events.close()

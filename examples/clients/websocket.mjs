@@ -16,6 +16,7 @@ socket.onmessage = ({ data }) => {
   if (id) return console.log(`here: ${reply.members}`)
   if (lost) console.log(`${lost} messages were dropped`)
   for (const { data } of messages) {
+    if (!data.say) continue // somebody came or went
     console.log(`${data.from}: ${data.say}`)
     if (data.say == 'bye') socket.close()
   }

@@ -15,8 +15,8 @@ pub(super) fn local_url(scheme: &str, mut addr: SocketAddr) -> String {
     format!("{scheme}://{addr}")
 }
 
-/// Where to look, and what to do next.
-pub(super) fn banner(config: &Config, url: &str, admin: Option<&str>) -> String {
+/// Where to look, and what to do next; `failed` are the apps that did not load.
+pub(super) fn banner(config: &Config, url: &str, admin: Option<&str>, failed: &[&str]) -> String {
     let mut rows: Vec<(String, String)> = Vec::new();
     if let Some(pages) = &config.dev.pages {
         rows.extend(page_names(pages).into_iter().map(|name| {
@@ -31,6 +31,8 @@ pub(super) fn banner(config: &Config, url: &str, admin: Option<&str>) -> String 
         };
         rows.extend(config.apps.iter().map(app));
     }
+    rows.retain(|(label, _)| !failed.contains(&label.as_str()));
+    rows.extend(failed.iter().map(|name| ((*name).to_owned(), "not loaded: see above".into())));
     if let Some(admin) = admin {
         rows.push(("metrics".into(), format!("{admin}/metrics")));
     }
@@ -44,7 +46,11 @@ pub(super) fn banner(config: &Config, url: &str, admin: Option<&str>) -> String 
     if let Some(plugin) = source {
         let file = plugin.path.join("src/lib.rs");
         let file = file.strip_prefix(".").unwrap_or(&file).display();
-        let _ = write!(out, "\n  Change {file} and save: what is open goes on with the new code.");
+        let then = match failed {
+            [] => "what is open goes on with the new code",
+            _ => "it is built and loaded again",
+        };
+        let _ = write!(out, "\n  Change {file} and save: {then}.");
     }
     out.push_str("\n  Ctrl-C stops.\n");
     out

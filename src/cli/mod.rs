@@ -14,11 +14,12 @@ mod upgrade;
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 
-/// Named mailboxes over long-poll, with WebAssembly plugins that decide who
-/// gets what
+/// Named mailboxes for browsers, with WebAssembly plugins that decide who gets
+/// what
 ///
-/// Clients open a mailbox and read it by long-poll; backends publish into
-/// mailboxes and groups; plugins see every event and answer with actions.
+/// Clients open a mailbox and read it by long-poll, server-sent events,
+/// WebSocket or Bayeux; backends publish into mailboxes and groups; plugins see
+/// every event and answer with actions.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Args {

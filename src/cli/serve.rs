@@ -192,10 +192,15 @@ impl Told {
         };
         let serves = |status: &Status| status.iter().all(|app| app.version > 0);
         let up = async {
-            status.wait_for(is_settled).await?;
+            let settled = status.wait_for(is_settled).await?.clone();
+            let failed: Vec<&str> = settled
+                .iter()
+                .filter(|app| app.version == 0)
+                .map(|app| app.name.as_ref())
+                .collect();
             self.addresses.log();
             let admin_url = self.addresses.admin.as_deref();
-            eprintln!("{}", banner::banner(&self.config, &self.url, admin_url));
+            eprintln!("{}", banner::banner(&self.config, &self.url, admin_url, &failed));
             status.wait_for(serves).await?;
             Ok::<_, watch::error::RecvError>(())
         };

@@ -404,8 +404,7 @@ pub struct LimitsFile {
     /// Time of one plugin call, in milliseconds. Default 10.
     #[serde(deserialize_with = "positive")]
     pub call_ms: u64,
-    /// Time of a new version's first `init`, and of its `load`, in milliseconds.
-    /// Default 1000.
+    /// Time of a new version's first `new`, and of its `on_load`, in milliseconds. Default 1000.
     #[serde(deserialize_with = "positive")]
     pub load_ms: u64,
     /// Memory of one plugin instance, in bytes. Default 16 MiB.

@@ -8,7 +8,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::TcpStream,
 };
 use tokio_tungstenite::tungstenite::{
@@ -253,10 +253,20 @@ impl<S: Read + Write> Socket<S> {
         }
     }
 
+    /// What comes next, whatever it is.
+    pub fn read(&mut self) -> tungstenite::Result<Message> {
+        loop {
+            match self.0.read() {
+                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
     /// The next message, or how it was closed.
     pub fn next(&mut self) -> Result<Message, CloseFrame> {
         loop {
-            match self.0.read().expect("a socket ends with a close") {
+            match self.read().expect("a socket ends with a close") {
                 Message::Close(frame) => return Err(frame.expect("with a code")),
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
                 message => return Ok(message),

@@ -212,7 +212,7 @@ fn pings_are_answered_and_parts_are_put_together() {
     {
         wire.write_all(frame).expect("it is open");
     }
-    assert_eq!(socket.0.read().expect("it is open"), Message::Pong("hi".into()));
+    assert_eq!(socket.read().expect("it is open"), Message::Pong("hi".into()));
     assert_eq!(socket.json().expect("an answer"), json!({"id": 1, "reply": 1}));
 }
 
@@ -242,7 +242,7 @@ fn who_answers_no_ping_is_gone() {
     // And for pages, which cannot see pings, an empty batch comes as well.
     let (mut pings, mut batches) = (0, 0);
     while pings < 3 || batches < 3 {
-        match alive.0.read().expect("it is open") {
+        match alive.read().expect("it is open") {
             Message::Ping(_) => pings += 1,
             Message::Text(text) if text.contains("\"messages\":[]") => batches += 1,
             other => panic!("{other:?}"),
@@ -278,5 +278,5 @@ fn a_broken_frame_is_a_protocol_error() {
         Err(close) => assert_eq!(u16::from(close.code), 1002),
         Ok(value) => panic!("{value}"),
     }
-    assert!(matches!(socket.0.read(), Err(Error::ConnectionClosed)));
+    assert!(matches!(socket.read(), Err(Error::ConnectionClosed)));
 }

@@ -1,7 +1,7 @@
 //! A tiny HTTP/1.1 client that hides nothing: one connection, requests as they
 //! are written, answers as they come.
 
-use super::PATIENCE;
+use super::{PATIENCE, uninterrupted};
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
@@ -72,7 +72,7 @@ impl Client {
         let started = Instant::now();
         let stream = self.reader.get_ref();
         stream.set_read_timeout(Some(limit)).expect("a positive time");
-        let result = self.reader.read(&mut [0; 1]);
+        let result = uninterrupted(|| self.reader.read(&mut [0; 1]));
         self.reader.get_ref().set_read_timeout(Some(PATIENCE)).expect("a positive time");
         match result {
             Ok(read) => read == 0,

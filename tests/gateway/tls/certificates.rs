@@ -1,7 +1,7 @@
 //! Handshakes, and certificates that change while connections stay.
 
 use super::{Pair, World, connect, shake, table, trusting};
-use crate::support::{Client, PATIENCE, eventually, lab};
+use crate::support::{Client, PATIENCE, eventually, lab, uninterrupted};
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
@@ -171,7 +171,7 @@ fn a_handshake_may_not_take_for_ever_and_counts_as_a_connection() {
     assert!(shake(&mut over).is_err(), "there are too many");
     let mut socket = silent.stream();
     socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a positive time");
-    match socket.read(&mut [0; 100]) {
+    match uninterrupted(|| socket.read(&mut [0; 100])) {
         Ok(0) => {}
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
         other => panic!("it is not ended: {other:?}"),

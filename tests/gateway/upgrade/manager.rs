@@ -5,7 +5,7 @@ use super::{
     app,
     service::{Place, Service, temporary},
 };
-use crate::support::{BINARY, Client, PATIENCE};
+use crate::support::{BINARY, Client, PATIENCE, uninterrupted};
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
@@ -90,7 +90,7 @@ fn the_manager_is_told_which_process_serves() {
     manager.set_read_timeout(Some(PATIENCE)).expect("a positive time");
     let told = || {
         let mut buffer = [0; 1000];
-        let count = manager.recv(&mut buffer).expect("something is told");
+        let count = uninterrupted(|| manager.recv(&mut buffer)).expect("something is told");
         String::from_utf8_lossy(&buffer[..count]).trim().to_owned()
     };
     let service = Service::start_in(folder, &app(""), |place| {
