@@ -3,6 +3,10 @@
 import statistics
 
 
+class Failed(Exception):
+    """A run failed: nothing follows from those that did not."""
+
+
 def values(reports, path):
     """A figure of all runs that did not fail."""
     found = []
@@ -17,12 +21,13 @@ def values(reports, path):
 
 def quotient(ours, theirs, path):
     """Of the medians; None if there are none."""
-    ours, theirs = values(ours, path), values(theirs, path)
-    if not ours or not theirs or statistics.median(theirs) <= 0:
-        return None
-    return statistics.median(ours) / statistics.median(theirs)
+    ours, theirs = median(ours, path), median(theirs, path)
+    return ours / theirs if ours is not None and theirs else None
 
 
 def median(reports, path):
+    """None if there are no runs."""
+    if not all(report["ok"] for report in reports):
+        raise Failed
     found = values(reports, path)
     return statistics.median(found) if found else None

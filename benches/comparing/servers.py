@@ -23,16 +23,14 @@ KEY = "bench-only-key"
 PEERS = ROOT / "benches" / "comparing" / "bayeux"
 BAYEUX_WARMUP_S = 3
 
-# nginx at its best. For parked polls: pools as small as these requests allow.
+# nginx at its best: pools as small as these requests allow.
+TUNED = "connection_pool_size 256; request_pool_size 512; client_header_buffer_size 512;"
 # For large messages: a publish that does not fit into its buffer goes through a
-# file, and else the last ten of each channel are kept in shared memory, of which
-# the 128 MB of the default are too few. For messages that wait: all of them in
-# an answer.
-TUNED = (
-    "connection_pool_size 256; request_pool_size 512; client_header_buffer_size 512; "
-    "client_body_buffer_size 128k; nchan_shared_memory_size 1G;"
-)
-TUNED_READ = "nchan_longpoll_multipart_response raw;"
+# file, and the last ten of each channel are kept in shared memory, of which the
+# 128 MB of the default are too few.
+TUNED_LARGE = "client_body_buffer_size 128k; nchan_shared_memory_size 1G;"
+# For messages that wait: all of them in an answer.
+TUNED_WAITING = "nchan_longpoll_multipart_response raw;"
 
 # What the apps of a Cometbox run.
 PLUGINS = {
@@ -120,7 +118,7 @@ class Running:
             command = ["node", *flags, PEERS / f"{self.server}.js", self.port]
         else:
             config = folder / "nginx.conf"
-            config.write_text(nginx_config(self.port, folder, self.server == "nchan-tuned", tls))
+            config.write_text(nginx_config(self.port, folder, self.tuned(), tls))
             command = ["nginx", "-c", config, "-e", folder / "error.log"]
         self.log = open(folder / "log", "w+")
         command = ["taskset", "-c", str(self.core), *map(str, command)]
@@ -132,6 +130,13 @@ class Running:
             self.__exit__()
             raise
         return self
+
+    def tuned(self):
+        """What nginx has in its configuration, and what for reads."""
+        if self.server != "nchan-tuned":
+            return "", ""
+        large = TUNED_LARGE if "--payload" in self.work else ""
+        return f"{TUNED} {large}", TUNED_WAITING if self.work[0] == "waiting" else ""
 
     def __exit__(self, *_):
         if self.process.poll() is None:
@@ -174,6 +179,7 @@ def cometbox_config(port, plugins, tls):
 
 
 def nginx_config(port, folder, tuned, tls):
+    tuned, tuned_read = tuned
     over_tls = f"ssl http2; ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]}" if tls else ""
     # Beside the pools, only what keeps nginx from closing the connections of
     # the test, and room for as many.
@@ -189,11 +195,11 @@ http {{
     access_log off;
     keepalive_requests 1000000000;
     keepalive_timeout 3600;
-    {TUNED if tuned else ""}
+    {tuned}
     server {{
         listen 127.0.0.1:{port} {over_tls};
         location = /ready {{ return 204; }}
-        location ~ ^/sub/(.+)$ {{ nchan_subscriber longpoll; nchan_channel_id $1; {TUNED_READ if tuned else ""} }}
+        location ~ ^/sub/(.+)$ {{ nchan_subscriber longpoll; nchan_channel_id $1; {tuned_read} }}
         location ~ ^/pub/(.+)$ {{ nchan_publisher; nchan_channel_id $1; }}
     }}
 }}

@@ -7,10 +7,13 @@ import platform
 import statistics
 
 from .goals import goals
-from .numbers import quotient, values
+from .numbers import Failed, quotient, values
 from .report import command_line
-from .scenarios import BAYEUX, NAMES, describe, figures, number, over_h2
+from .scenarios import BAYEUX, NAMES, RATE, describe, figures, number, over_h2
 from .servers import BAYEUX_WARMUP_S, needs_peers, output
+
+# Above this share of its core the generator is the limit.
+BUSY = 0.9
 
 
 def render(results, options, found, minutes, failures):
@@ -60,8 +63,8 @@ def notes(results, options, found, minutes, failures):
         yield "nchan as it comes answers a poll with one message, however many wait; tuned, with all."
     shares = [s for reports in results.values() for s in values(reports, ("load", "generator_cpu_share"))]
     if shares:
-        limit = " Above 0.9 it is the limit: that rate says nothing about the server." if max(shares) > 0.9 else ""
-        yield f"The generator took at most {max(shares):.2f} of its core.{limit}"
+        limit = f" Where it took more than {BUSY} (†) it is the limit: that rate says nothing about the server."
+        yield f"The generator took at most {max(shares):.2f} of its core.{limit if max(shares) > BUSY else ''}"
     late = [us for reports in results.values() for us in values(reports, ("load", "lateness_us", "p99"))]
     if late:
         yield (
@@ -78,13 +81,24 @@ def cell(reports, digits, path):
     if len(found) < len(reports):
         return "failed"
     median = number(statistics.median(found), digits)
+    mark = " †" if is_limited(reports, path) else ""
     if len(found) == 1:
-        return median
-    return f"**{median}** ({number(min(found), digits)} – {number(max(found), digits)})"
+        return median + mark
+    return f"**{median}** ({number(min(found), digits)} – {number(max(found), digits)}){mark}"
+
+
+def is_limited(reports, path):
+    """Whether it is the generator's rate, not the server's."""
+    return path == RATE[2] and any(share > BUSY for share in values(reports, ("load", "generator_cpu_share")))
 
 
 def ratio(ours, theirs, path):
-    found = quotient(ours, theirs, path)
+    if is_limited(ours, path) or is_limited(theirs, path):
+        return "–"
+    try:
+        found = quotient(ours, theirs, path)
+    except Failed:
+        found = None
     return "–" if found is None else f"{found:.2f}"
 
 

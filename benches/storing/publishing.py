@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 
-from comparing.numbers import quotient, values
+from comparing.numbers import Failed, quotient, values
 from comparing.scenarios import number
 from comparing.tables import cell
 
@@ -91,7 +91,10 @@ def table(results):
         for name, digits, path in FIGURES:
             cells = [cell(of(durability), digits, path) for durability in DURABILITIES]
             for durability in list(DURABILITIES)[1:]:
-                found = quotient(of(durability), of("memory"), path) if (name, digits, path) in RATIOS else None
+                try:
+                    found = quotient(of(durability), of("memory"), path) if (name, digits, path) in RATIOS else None
+                except Failed:
+                    found = None
                 cells.append("–" if found is None else f"{found:.2f}")
             lines.append(f"| {title} | {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -7,6 +7,10 @@ use rustix::{
     fs::{OFlags, fcntl_setfl},
     io::Errno,
     net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt},
+    time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create,
+        timerfd_settime,
+    },
 };
 use std::{
     mem::MaybeUninit,
@@ -134,8 +138,17 @@ impl Conn {
 /// One epoll for all connections.
 pub struct Poller {
     fd: OwnedFd,
+    /// Ends waits that are too short for epoll, which counts in whole
+    /// milliseconds and rounds up.
+    timer: OwnedFd,
     events: Vec<MaybeUninit<epoll::Event>>,
 }
+
+/// The timer's token.
+const TIMER: u64 = u64::MAX;
+
+/// Waits from here on may be late by a millisecond.
+const COARSE: Duration = Duration::from_millis(50);
 
 /// Something happened on the connection of this token.
 #[derive(Clone, Copy)]
@@ -151,7 +164,12 @@ pub struct Event {
 impl Poller {
     pub fn new() -> Result<Self> {
         let fd = epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll")?;
-        Ok(Self { fd, events: vec![MaybeUninit::uninit(); 1024] })
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags).context("timerfd")?;
+        // Edge-triggered: nobody reads how often it rang.
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&fd, &timer, epoll::EventData::new_u64(TIMER), flags).context("epoll")?;
+        Ok(Self { fd, timer, events: vec![MaybeUninit::uninit(); 1024] })
     }
 
     /// From here on the connection does not block. Edge-triggered: a socket
@@ -167,16 +185,23 @@ impl Poller {
 
     /// Waits at most so long and appends what happened.
     pub fn wait(&mut self, timeout: Duration, happened: &mut Vec<Event>) -> Result<()> {
-        let timeout = Timespec {
+        let time = Timespec {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
-        let events = match epoll::wait(&self.fd, &mut self.events[..], Some(&timeout)) {
+        let is_fine = !timeout.is_zero() && timeout < COARSE;
+        if is_fine {
+            let once = Itimerspec { it_interval: Timespec::default(), it_value: time };
+            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once).context("timerfd")?;
+        }
+        let coarse = (!is_fine).then_some(&time);
+        let events = match epoll::wait(&self.fd, &mut self.events[..], coarse) {
             Ok((events, _)) => events,
             Err(Errno::INTR) => return Ok(()),
             Err(error) => return Err(error).context("epoll"),
         };
-        happened.extend(events.iter().map(|event| {
+        let of_connections = events.iter().filter(|event| event.data.u64() != TIMER);
+        happened.extend(of_connections.map(|event| {
             let flags = event.flags;
             let ended = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
             Event {
@@ -187,5 +212,27 @@ impl Poller {
             }
         }));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_short_wait_is_not_rounded_to_a_millisecond() {
+        let mut poller = Poller::new().expect("epoll");
+        let mut happened = Vec::new();
+        let times = (0..50).map(|_| {
+            let started = Instant::now();
+            poller.wait(Duration::from_micros(100), &mut happened).expect("a wait");
+            started.elapsed()
+        });
+        // Others may have the core meanwhile, but not each time.
+        let least = times.min().expect("some");
+        assert!(least >= Duration::from_micros(90), "{least:?}");
+        assert!(least < Duration::from_micros(900), "{least:?}");
+        assert!(happened.is_empty());
     }
 }
