@@ -47,6 +47,7 @@ class CometDClient {
   /** @param type of the only transport; all without. @param extension sees what goes out last of all */
   constructor(Client, Ack, url, { type, acks = false, ext = {}, config = {}, extension }) {
     this.cometd = new Client()
+    this.isPinned = Boolean(type)
     for (const other of ['websocket', 'long-polling', 'callback-polling']) {
       if (type && other !== type) this.cometd.unregisterTransport(other)
     }
@@ -66,7 +67,10 @@ class CometDClient {
   }
 
   handshake() {
-    return this.#call('handshake', { ext: this.ext })
+    if (this.isPinned) return this.#call('handshake', { ext: this.ext })
+    // That a transport failed is told, too, before the next one is tried.
+    this.cometd.handshake({ ext: this.ext })
+    return this.meta.until(({ channel, successful }) => channel === '/meta/handshake' && successful)
   }
 
   get id() {

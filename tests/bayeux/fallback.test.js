@@ -11,6 +11,7 @@ before(build)
 /** Lets everything through but upgrades, which it answers with `refusal`, or not at all. */
 async function proxy(t, gateway, refusal) {
   const proxy = { upgrades: 0 }
+  const unanswered = new Set()
   const server = createServer((near, answer) => {
     const far = request(gateway.url + near.url, { method: near.method, headers: near.headers }, (response) => {
       answer.writeHead(response.statusCode, response.headers)
@@ -23,13 +24,15 @@ async function proxy(t, gateway, refusal) {
   server.on('upgrade', (_, socket) => {
     proxy.upgrades++
     socket.on('error', () => {})
-    if (refusal) socket.end(refusal)
+    if (refusal) return socket.end(refusal)
+    unanswered.add(socket)
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.after(() => {
     server.close()
     server.closeAllConnections()
+    for (const socket of unanswered) socket.destroy() // the server does not count them any more
   })
   proxy.url = `http://127.0.0.1:${server.address().port}`
   return proxy
