@@ -140,10 +140,10 @@ pub fn find_bayeux<'g>(
 pub fn find<'a>(gateway: &Gateway, method: &str, path: &'a str) -> Result<Route<'a>, NoRoute> {
     let path = path.strip_prefix('/').unwrap_or(path);
     let (app, rest) = transport::split_once(path, b'/').unwrap_or((path, ""));
-    if is_bayeux(path) && gateway.app(app).is_some() {
-        return Err(NoRoute::method(method, "GET, POST"));
-    }
     let Some(place) = Place::of(rest) else {
+        if is_bayeux(path) && gateway.app(app).is_some() {
+            return Err(NoRoute::method(method, "GET, POST"));
+        }
         let message = "there is nothing at this path; the gateway has /{app}/mailboxes, \
                        /{app}/mailboxes/{name}, /{app}/mailboxes/{name}/confirm, \
                        /{app}/publish and (by GET and POST) /{app}/bayeux";
