@@ -401,7 +401,7 @@ pub struct LimitsFile {
     /// in its result. Default 256 MiB, 1.8 million of 20 bytes.
     #[serde(deserialize_with = "positive")]
     pub max_publish_id_bytes: usize,
-    /// Time of one plugin call, in milliseconds. Default 10.
+    /// Time that one plugin call may work, in milliseconds; it is ended up to 10 ms later. Default 10.
     #[serde(deserialize_with = "positive")]
     pub call_ms: u64,
     /// Time of a new version's first `new`, and of its `on_load`, in milliseconds. Default 1000.

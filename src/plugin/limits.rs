@@ -3,7 +3,8 @@
 /// Limits of one call. All are enforced by the gateway, none by the plugin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PluginLimits {
-    /// Time that one call may work, in milliseconds.
+    /// Time that one call may work, in milliseconds; it is ended up to 10 ms
+    /// later.
     pub call_ms: u64,
     /// The same for `load`, and for the first `init` of a version.
     pub load_ms: u64,

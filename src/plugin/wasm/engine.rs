@@ -6,6 +6,7 @@ use super::{
     load::{self, LoadError},
     pool::WasmPlugin,
     ticker::Ticker,
+    time::Time,
 };
 use crate::{core::PluginName, plugin::PluginLimits};
 use std::{fmt, sync::Arc};
@@ -79,24 +80,19 @@ impl Engine {
         store.set_hostcall_fuel(output_bytes);
         let engine = self.clone();
         store.epoch_deadline_callback(move |mut store| {
-            let ticks = store.data_mut().time.overtime()?;
-            engine.0.ticker.keep(ticks);
-            Ok(UpdateDeadline::Continue(ticks))
+            store.data_mut().time.look()?;
+            engine.0.ticker.keep();
+            Ok(UpdateDeadline::Continue(1))
         });
         store
-    }
-
-    /// The clock of calls, in ticks of a millisecond.
-    pub(super) fn ticks(&self) -> u64 {
-        self.0.ticker.now()
     }
 
     /// Starts the time of a call: it is ended after `ms` milliseconds of work,
     /// see [`super::time::Time`].
     pub(super) fn arm(&self, store: &mut Store<Host>, ms: u64) {
-        let ticks = store.data_mut().time.start(ms);
-        self.0.ticker.keep(ticks);
-        store.set_epoch_deadline(ticks);
+        store.data_mut().time = Time::start(ms);
+        self.0.ticker.keep();
+        store.set_epoch_deadline(1);
     }
 }
 

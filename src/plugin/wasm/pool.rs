@@ -16,9 +16,6 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use wasmtime::{Store, Trap};
 
-/// A call that takes so many ticks of a millisecond is slow.
-const SLOW_TICKS: u64 = 3;
-
 /// A wasm component, compiled and ready to run.
 ///
 /// Its instances are interchangeable, since nothing may rely on a plugin's
@@ -148,7 +145,6 @@ impl Plugin for WasmPlugin {
         event: Event<'_>,
         reads: &mut Reads,
     ) -> Result<Outcome, Failure> {
-        let started = self.engine.ticks();
         let mut instance = self.take()?;
         let ms = match event {
             Event::Load { .. } => self.limits.load_ms,
@@ -161,11 +157,11 @@ impl Plugin for WasmPlugin {
         // An error of wasmtime leaves the store unusable: the instance goes.
         let (answer, migrated) = ran.map_err(|e| failure(&e))?;
         let spent_bytes = instance.store.data().output_bytes();
+        let slow_ms = instance.store.data().time.slow_ms();
         self.put_back(instance);
         let mut outcome = self.outcome(answer, spent_bytes)?;
         outcome.migrated = migrated;
-        let ticks = self.engine.ticks() - started;
-        outcome.slow_ms = if ticks >= SLOW_TICKS { ticks } else { 0 };
+        outcome.slow_ms = slow_ms;
         Ok(outcome)
     }
 }

@@ -9,18 +9,18 @@ use std::{
     time::Duration,
 };
 
-/// Length of a tick. A deadline is a number of ticks.
-const TICK: Duration = Duration::from_millis(1);
+/// Length of a tick, in milliseconds: a call that runs too long is found so much
+/// later at most. Each tick takes the thread that serves off its core; a
+/// thousand in a second were some per cent of all that a delivery costs.
+pub(super) const TICK_MS: u64 = 5;
 
-/// How many ticks it goes on after the last deadline, so that it is not put to
+/// How many ticks it goes on after it was last needed, so that it is not put to
 /// sleep and woken again between calls that come one after the other: waking
-/// it costs more than a whole call. About as long as its ticks cost what waking
-/// it does: an app with a few events in a second is not to pay for a thousand
-/// ticks.
-const LINGER_TICKS: u64 = 20;
+/// it costs more than a whole call.
+const LINGER_TICKS: u64 = 4;
 
-/// A thread that calls a function every millisecond while a call may be
-/// running, and sleeps otherwise. Ends when it is dropped.
+/// A thread that calls a function every [`TICK_MS`] while a call may be running,
+/// and sleeps otherwise. Ends when it is dropped.
 pub(super) struct Ticker(Arc<Shared>);
 
 struct Shared {
@@ -50,21 +50,16 @@ impl Ticker {
         Ok(Self(shared))
     }
 
-    /// Ticks so far. They stand still while nobody needs them.
-    pub(super) fn now(&self) -> u64 {
-        self.0.ticks.load(Ordering::Relaxed)
-    }
-
-    /// Keeps it ticking for at least so many ticks from now.
-    pub(super) fn keep(&self, ticks: u64) {
+    /// Keeps it ticking for at least one tick from now.
+    pub(super) fn keep(&self) {
         let shared = &*self.0;
-        let need = shared.ticks.load(Ordering::Relaxed).saturating_add(ticks);
+        let until = shared.ticks.load(Ordering::Relaxed) + 1 + LINGER_TICKS;
         // Usually true: an earlier call of the same tick asked for as much. A
         // stale view of `ticks` is made up for by the linger.
-        if shared.until.load(Ordering::Relaxed) >= need.saturating_add(LINGER_TICKS) {
+        if shared.until.load(Ordering::Relaxed) >= until {
             return;
         }
-        shared.until.fetch_max(need.saturating_add(LINGER_TICKS), Ordering::SeqCst);
+        shared.until.fetch_max(until, Ordering::SeqCst);
         // Pairs with `doze`: either it sees the new `until` or we see it asleep.
         if shared.asleep.load(Ordering::SeqCst) {
             let _guard = shared.lock.lock();
@@ -87,7 +82,7 @@ impl Shared {
             if self.ticks.load(Ordering::Relaxed) >= self.until.load(Ordering::SeqCst) {
                 self.doze();
             }
-            std::thread::sleep(TICK);
+            std::thread::sleep(Duration::from_millis(TICK_MS));
             self.ticks.fetch_add(1, Ordering::Relaxed);
             tick();
         }

@@ -1,87 +1,98 @@
 //! How long a call may take.
 
-use super::host::Broken;
+use super::{host::Broken, ticker::TICK_MS};
 use crate::plugin::FailureKind;
 use rustix::time::{ClockId, clock_gettime};
+use std::time::{Duration, Instant};
 
 /// A call is ended after so many times its limit, even if it hardly got to
 /// work.
 const MAX_STRETCH: u64 = 20;
 
-/// The time of one call, in ticks of a millisecond.
+/// A call that goes on for so long after it was first looked at is slow, in
+/// milliseconds.
+const SLOW_MS: u64 = 3;
+
+/// The time of one call.
 ///
-/// A thread that is not run, because the machine does something else, must not
-/// fail the plugin's call. But asking for a thread's own time costs as much as
-/// a short call. So the first half of the limit is by the wall clock, and only
-/// a call that outlasts it is measured: it may work for the second half.
+/// The clock looks at the calls that run, every [`TICK_MS`]. Few are long enough
+/// to be seen; one that is may work for its limit from then on, by the time of
+/// its thread: that a thread is not run, because the machine does something
+/// else, must not fail the plugin's call, and asking for that time costs as much
+/// as a short call.
 #[derive(Default)]
 pub(super) struct Time {
     limit_ms: u64,
-    /// By the wall clock.
-    passed_ms: u64,
-    /// What the thread had worked at the end of the first half.
-    worked_at_half_us: Option<u64>,
+    /// When it was first looked at, and what the thread had worked then.
+    seen: Option<(Instant, Duration)>,
 }
 
 impl Time {
-    /// A call starts. Returns the ticks until [`Time::overtime`] is to be asked.
-    pub(super) fn start(&mut self, limit_ms: u64) -> u64 {
-        let half = limit_ms.div_ceil(2);
-        *self = Self { limit_ms, passed_ms: half, worked_at_half_us: None };
-        // The tick that runs is not a whole one.
-        half.saturating_add(1)
+    /// A call starts, that may work for so long and up to two ticks more.
+    pub(super) fn start(limit_ms: u64) -> Self {
+        Self { limit_ms, seen: None }
     }
 
-    /// The ticks are over. Returns how many more the call gets.
+    /// The clock has ticked.
     ///
     /// # Errors
-    /// If it gets none.
-    pub(super) fn overtime(&mut self) -> wasmtime::Result<u64> {
-        self.overtime_at(worked_us())
+    /// If the call is over its time.
+    pub(super) fn look(&mut self) -> wasmtime::Result<()> {
+        self.look_at(Instant::now(), worked())
     }
 
-    fn overtime_at(&mut self, now_us: u64) -> wasmtime::Result<u64> {
-        let second_half_us = (self.limit_ms / 2).max(1).saturating_mul(1000);
-        let since_us = now_us.saturating_sub(*self.worked_at_half_us.get_or_insert(now_us));
-        let left_us = second_half_us.saturating_sub(since_us);
-        // Less than half a tick is not worth another one.
-        if left_us < 500 || self.passed_ms >= self.limit_ms.saturating_mul(MAX_STRETCH) {
+    fn look_at(&mut self, now: Instant, worked: Duration) -> wasmtime::Result<()> {
+        let (since, worked_before) = *self.seen.get_or_insert((now, worked));
+        let limit = Duration::from_millis(self.limit_ms);
+        let stretched = Duration::from_millis(self.limit_ms.saturating_mul(MAX_STRETCH));
+        if worked.saturating_sub(worked_before) >= limit || now - since >= stretched {
             let text = format!("it ran longer than {} ms", self.limit_ms);
             return Err(Broken::trap(FailureKind::Time, text));
         }
-        let ticks = left_us.div_ceil(1000);
-        self.passed_ms = self.passed_ms.saturating_add(ticks);
-        Ok(ticks)
+        Ok(())
+    }
+
+    /// About how long the call took, in milliseconds; 0 if that was not long.
+    pub(super) fn slow_ms(&self) -> u64 {
+        let Some((since, _)) = self.seen else { return 0 };
+        let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // The tick before found it not yet running.
+        if ms < SLOW_MS { 0 } else { ms.saturating_add(TICK_MS / 2) }
     }
 }
 
-/// How long this thread has worked, in microseconds.
-fn worked_us() -> u64 {
+/// How long this thread has worked.
+fn worked() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    let us = |n: i64| u64::try_from(n).unwrap_or_default();
-    us(time.tv_sec).saturating_mul(1_000_000).saturating_add(us(time.tv_nsec) / 1000)
+    // Neither is negative.
+    let part = |n: i64| u64::try_from(n).unwrap_or_default();
+    Duration::from_secs(part(time.tv_sec)) + Duration::from_nanos(part(time.tv_nsec))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Ticks until the call is ended, if its thread works for so many
-    /// microseconds in each.
-    fn ended_after(limit_ms: u64, us_per_tick: u64) -> u64 {
-        let mut time = Time::default();
-        let mut ticks = time.start(limit_ms);
-        while let Ok(more) = time.overtime_at(ticks * us_per_tick) {
-            ticks += more;
+    /// Milliseconds after its first look at which a call is ended, if its thread
+    /// works for so many microseconds in each of them.
+    fn ended_after(limit_ms: u64, us_per_ms: u64) -> u64 {
+        let mut time = Time::start(limit_ms);
+        let start = Instant::now();
+        let mut at_ms = 0;
+        while time
+            .look_at(start + Duration::from_millis(at_ms), Duration::from_micros(at_ms * us_per_ms))
+            .is_ok()
+        {
+            at_ms += TICK_MS;
         }
-        ticks
+        at_ms
     }
 
     #[test]
     fn work_counts_and_waiting_hardly_does() {
-        assert_eq!(ended_after(10, 1000), 11);
-        assert_eq!(ended_after(1, 1000), 3);
-        assert!((18..=22).contains(&ended_after(10, 333)), "{}", ended_after(10, 333));
-        assert!((200..=206).contains(&ended_after(10, 0)), "{}", ended_after(10, 0));
+        assert_eq!(ended_after(10, 1000), 10);
+        assert_eq!(ended_after(1, 1000), TICK_MS);
+        assert_eq!(ended_after(10, 500), 20);
+        assert_eq!(ended_after(10, 0), 200);
     }
 }
