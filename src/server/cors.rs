@@ -54,7 +54,7 @@ impl Origins {
 /// That a page of another origin may see the answer: the place of that origin
 /// among the known ones. Small, since every held read has one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Grant(u16);
+pub struct Grant(u16);
 
 /// None if the request comes from no other origin or that one is not allowed.
 pub(super) fn grant(origins: &Origins, origin: Option<&str>) -> Option<Grant> {

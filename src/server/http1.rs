@@ -44,7 +44,7 @@ pub(super) fn reply(out: &mut Vec<u8>, reply: &Reply, origins: &Origins, grant: 
 
 /// Appends the answer to a read; `body` is room to write in. The same bytes as
 /// by way of [`Reply::answer`], without its allocations.
-pub(super) fn answer(
+pub fn answer(
     out: &mut Vec<u8>,
     body: &mut Vec<u8>,
     answer: &Answer,

@@ -18,7 +18,7 @@ pub mod front;
 mod full;
 mod gateway;
 mod hosted;
-mod http1;
+pub mod http1;
 mod keeping;
 mod late;
 mod listener;

@@ -13,7 +13,7 @@ const RETRY_AFTER_S: &str = "1";
 
 /// How a client wants its answer. Small, since every held read has one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Wish {
+pub struct Wish {
     pub format: Format,
     pub grant: Option<Grant>,
     /// It accepts gzip.

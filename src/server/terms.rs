@@ -20,6 +20,13 @@ pub struct Terms {
     pub(super) compress_bytes: usize,
 }
 
+impl Default for Terms {
+    /// Those of a configuration that says nothing about them.
+    fn default() -> Self {
+        Self::of(HttpConfig::default(), Origins::default())
+    }
+}
+
 impl Terms {
     pub(super) fn of(http: HttpConfig, origins: Origins) -> Self {
         Self { compress_bytes: compress::least_bytes(&http), http, origins }

@@ -76,7 +76,9 @@ impl StreamFormat {
 
     fn delivery(self, Delivery { seq, message }: &Delivery, out: &mut Vec<u8>) {
         if self == Self::Events {
-            text(out, format_args!("id: {seq}\ndata: "));
+            out.extend_from_slice(b"id: ");
+            out.extend_from_slice(itoa::Buffer::new().format(*seq).as_bytes());
+            out.extend_from_slice(b"\ndata: ");
         }
         let start = out.len();
         let mut to = Encoder::new(Format::Json, out);
@@ -86,10 +88,10 @@ impl StreamFormat {
         }
         // A line must not end within a message. In valid JSON these bytes are
         // white space between tokens; inside of strings they are escaped.
-        for byte in &mut out[start..] {
-            if matches!(*byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
+        let mut from = start;
+        while let Some(at) = memchr::memchr2(b'\n', b'\r', &out[from..]) {
+            out[from + at] = b' ';
+            from += at + 1;
         }
         self.end_of_one(out);
     }

@@ -3,11 +3,11 @@
 use crate::{Operation, Work, world};
 use cometbox::{
     core::{Batch, Delivery, Message},
-    transport::{self, Format},
+    transport::{self, Format, StreamFormat},
 };
 use std::{hint::black_box, sync::Arc};
 
-const REPEAT: u64 = 100;
+pub const REPEAT: u64 = 100;
 
 pub fn operations() -> Vec<Operation> {
     let guarded =
@@ -19,6 +19,9 @@ pub fn operations() -> Vec<Operation> {
         guarded("codec/encode/msgpack/1", || encode(Format::MsgPack, 1, world::message)),
         guarded("codec/encode/msgpack/10", || encode(Format::MsgPack, 10, world::message)),
         guarded("codec/encode/msgpack/first-reader", || Box::new(First::new())),
+        guarded("codec/stream/events/1", || stream(StreamFormat::Events, 1)),
+        guarded("codec/stream/events/10", || stream(StreamFormat::Events, 10)),
+        guarded("codec/stream/lines/10", || stream(StreamFormat::Lines, 10)),
         guarded("codec/decode-publish/json", || decode("application/json", json())),
         guarded("codec/decode-publish/msgpack", || decode("application/msgpack", msgpack())),
         guarded("codec/decode-body/json", || {
@@ -48,11 +51,11 @@ impl<F: FnMut() -> bool> Work for Repeat<F> {
     }
 }
 
-fn repeat(work: impl FnMut() -> bool + 'static) -> Box<dyn Work> {
+pub fn repeat(work: impl FnMut() -> bool + 'static) -> Box<dyn Work> {
     Box::new(Repeat(work))
 }
 
-fn batch(messages: &[Arc<Message>]) -> Batch {
+pub fn batch(messages: &[Arc<Message>]) -> Batch {
     let deliveries = (1..).zip(messages);
     let deliver = |(seq, message): (u64, &Arc<Message>)| Delivery { seq, message: message.clone() };
     let messages = deliveries.map(deliver).collect();
@@ -67,6 +70,16 @@ fn encode(format: Format, messages: usize, message: fn() -> Arc<Message>) -> Box
     repeat(move || {
         out.clear();
         transport::batch(format, black_box(&batch), &mut out);
+        !black_box(&out).is_empty()
+    })
+}
+
+fn stream(format: StreamFormat, messages: usize) -> Box<dyn Work> {
+    let batch = batch(&vec![world::message(); messages]);
+    let mut out = Vec::new();
+    repeat(move || {
+        out.clear();
+        format.batch(black_box(&batch), &mut out);
         !black_box(&out).is_empty()
     })
 }

@@ -8,6 +8,7 @@ pub mod callgrind;
 mod codec;
 mod core;
 mod event;
+mod front;
 mod world;
 
 /// Something that can be done again and again.
@@ -37,6 +38,7 @@ pub struct Operation {
 pub fn all() -> Vec<Operation> {
     let mut all = core::operations();
     all.extend(codec::operations());
+    all.extend(front::operations());
     all.extend(event::operations());
     all
 }
