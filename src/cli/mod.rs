@@ -2,6 +2,7 @@
 
 mod banner;
 mod children;
+mod life;
 mod log;
 mod plugins;
 mod reload;

@@ -3,6 +3,7 @@
 use super::{
     banner,
     children::Children,
+    life::Starter,
     log::Log,
     reload::Reloader,
     service,
@@ -14,7 +15,7 @@ use crate::{
     config::{AppConfig, Config, ConfigError},
     plugin::wasm::Engine,
     reload::{self, AppSpec, State, Status, Supervisor},
-    server::{self, DevSite, End, Gateway, HostedApp, Listeners, Tls},
+    server::{self, DevSite, End, Ended, Gateway, HostedApp, Listeners, Tls},
 };
 use anyhow::Context;
 use futures_util::FutureExt;
@@ -74,41 +75,29 @@ async fn serve_on(
     drop(given);
     let engine = Engine::new()?;
     // Before the stores: it is slow, and they may still be another process's.
-    let mut plugins = reload::prepare(&engine, &config.apps).await?;
+    let plugins = reload::prepare(&engine, &config.apps).await?;
     let mut handed = match predecessor {
         Some(predecessor) => predecessor.take_over().await?,
         None => Vec::new(),
     };
     // For all lives of this process, so that no signal in between is missed.
-    let mut shutdown = pin!(shutdown()?);
-    // A reload changes it.
+    let mut shutdown = pin!(shutdown()?.fuse());
+    let tls = listeners.tls.as_ref().map(|(_, tls)| tls.clone());
     let runs = Arc::new(watch::Sender::new(config));
-    // Once, unless a process that was to take over fails to.
+    let mut starter = Starter { engine, listen, log, tls: tls.clone(), runs, plugins };
+    let mut life = starter.start().await?;
+    // Once, unless a process that was to take over does not.
     loop {
-        let config = runs.borrow().clone();
-        let gateway = Gateway::new(&config, None)?;
-        gateway.begun().await?;
-        let specs = specs(&config, &gateway);
-        let supervisor = Supervisor::serve_prepared(specs, engine.clone(), &plugins).await?;
-        plugins = supervisor.serving();
-        let tls = listeners.tls.as_ref().map(|(_, tls)| tls.clone());
-        let reloader = Reloader {
-            runs: runs.clone(),
-            listen: listen.clone(),
-            gateway: gateway.clone(),
-            supervisor,
-            tls: tls.clone(),
-            log: log.clone(),
-        };
-        let hangups = tokio::spawn(reloader.on_hangups()?);
         Addresses::of(&listeners).log();
+        let config = starter.runs.borrow().clone();
         let sockets = Sockets::of(&listeners, |role| match role {
             Role::Http => config.listen.as_deref(),
             Role::Https => config.tls.as_ref().map(|tls| tls.listen.as_str()),
             Role::Admin => config.admin.as_deref(),
         })?;
         let store = config.store.as_ref().map(|store| store.path.as_path());
-        let upgrader = Upgrader { program, store, sockets, signal: upgrades };
+        let upgrader =
+            Upgrader { program, gateway: &life.gateway, store, sockets, signal: upgrades };
         let end = async {
             // All that serves is running by now.
             if let Some(predecessor) = predecessor.take() {
@@ -123,22 +112,35 @@ async fn serve_on(
                 successor = upgrader.successor() => End::HandOver(successor),
             }
         };
-        let ended = server::run_until(gateway, listeners, handed, end).await;
-        hangups.abort();
-        let Some((successor, given_up)) = ended else { return Ok(()) };
-        match successor.hand_over(given_up).await {
-            Ok(process) => {
-                // A signal that came meanwhile was meant for whoever serves.
-                if shutdown.as_mut().now_or_never().is_some() {
-                    service::terminate(process);
-                }
-                return Ok(());
+        let sockets;
+        match server::run_until(life.gateway.clone(), listeners, handed, end).await {
+            Ended::Stopped(result) => {
+                life.end();
+                return Ok(result?);
             }
-            Err((sockets, back)) => {
-                tracing::warn!("the stores are opened again");
-                (listeners, handed) = (sockets.listeners(tls)?, back);
+            Ended::Stays { next, connections, why } => {
+                (sockets, handed) = (next.give_up(&why.into()).await, connections);
+            }
+            Ended::HandedOver { next, connections } => {
+                life.end();
+                match next.hand_over(connections).await {
+                    Ok(process) => {
+                        // A signal that came meanwhile was meant for whoever serves.
+                        if shutdown.as_mut().now_or_never().is_some() {
+                            service::terminate(process);
+                        }
+                        return Ok(());
+                    }
+                    Err(back) => (sockets, handed) = back,
+                }
+                let Some(next_life) = starter.start_again(shutdown.as_mut()).await? else {
+                    service::stopping();
+                    return Ok(());
+                };
+                life = next_life;
             }
         }
+        listeners = sockets.listeners(tls.clone())?;
     }
 }
 
@@ -169,11 +171,11 @@ pub(super) async fn dev(config: &Path, listen: Option<String>) -> anyhow::Result
     let (stop, stopped) = watch::channel(false);
     let told = Told { config, addresses, url };
     let beside = tokio::spawn(async move { told.run(&mut settled, stopped).await });
-    server::run(gateway, listeners, shutdown()?).await;
+    let result = server::run(gateway, listeners, shutdown()?).await;
     stop.send_replace(true);
     beside.await?;
     hangups.abort();
-    Ok(())
+    Ok(result?)
 }
 
 /// What happens beside the gateway in dev, once it is up.
@@ -222,7 +224,7 @@ fn status_json(status: Option<&Receiver<Status>>) -> String {
 }
 
 /// The plugins of the configuration, for the supervisor.
-fn specs(config: &Config, gateway: &Gateway) -> Vec<AppSpec> {
+pub(super) fn specs(config: &Config, gateway: &Gateway) -> Vec<AppSpec> {
     let spec = |app: &AppConfig| {
         let hosted = gateway.app(&app.name).expect("the gateway was made of this configuration");
         AppSpec {

@@ -31,8 +31,37 @@ pub enum StartError {
     Io(#[from] io::Error),
     #[error("[store]")]
     Open(#[from] OpenError),
-    #[error("[store] of {0} cannot be written: {1}")]
-    Store(Box<str>, Arc<str>),
+    #[error(transparent)]
+    Store(#[from] NotWritten),
+}
+
+impl StartError {
+    /// Whether it may go away by itself, as a full disk does.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Open(error) => {
+                matches!(error, OpenError::Locked { .. } | OpenError::Failed { .. })
+            }
+            Self::Store(_) => true,
+            Self::Io(_) => false,
+        }
+    }
+}
+
+/// The store of an app cannot be written.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("[store] of {app} cannot be written: {why}")]
+pub struct NotWritten {
+    app: Box<str>,
+    why: Arc<str>,
+}
+
+impl NotWritten {
+    fn of(app: &HostedApp) -> impl Fn(Arc<str>) -> Self {
+        let app: Box<str> = app.app().name().into();
+        move |why| Self { app: app.clone(), why }
+    }
 }
 
 /// The apps, and what the connections to them have in common.
@@ -139,17 +168,37 @@ impl Gateway {
     /// is on disk.
     ///
     /// # Errors
-    /// If one cannot be written.
-    pub async fn begun(&self) -> Result<(), StartError> {
+    /// If one cannot be written. All of them are closed then.
+    pub async fn begun(self: &Arc<Self>) -> Result<(), NotWritten> {
         for app in self.apps() {
-            app.begun().await.map_err(|why| StartError::Store(app.app().name().into(), why))?;
+            if let Err(error) = app.begun().await.map_err(NotWritten::of(app)) {
+                let gateway = self.clone();
+                // Why one does not end well was just said.
+                let _ = tokio::task::spawn_blocking(move || gateway.end_stores()).await;
+                return Err(error);
+            }
         }
         Ok(())
     }
 
-    /// Writes what the stores still have to write. Blocks.
-    pub(super) fn end_stores(&self) {
-        self.apps().for_each(|app| app.end_store());
+    /// Has all stores written and synced, whether something has changed or not.
+    ///
+    /// # Errors
+    /// If one cannot be written, or not within ten seconds.
+    pub async fn try_disks(&self) -> Result<(), NotWritten> {
+        for app in self.apps() {
+            app.try_disk().await.map_err(NotWritten::of(app))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what the stores still have to write, and closes them. Blocks.
+    ///
+    /// # Errors
+    /// If something is not written; of several stores, the first is told.
+    pub(super) fn end_stores(&self) -> Result<(), NotWritten> {
+        let ended = self.apps().map(|app| app.end_store().map_err(NotWritten::of(app)));
+        ended.fold(Ok(()), |all, one| all.and(one))
     }
 
     /// What is held is answered, and streams end: their clients come again.
@@ -185,6 +234,12 @@ impl Gateway {
         self.front().start_giving();
         self.stopping.store(true, SeqCst);
         self.release_held();
+    }
+
+    /// Nobody else goes on: undoes [`Gateway::hand_over`].
+    pub(super) fn go_on(&self) {
+        self.front().stop_giving();
+        self.stopping.store(false, SeqCst);
     }
 
     /// Gives up the front's connections that are between two requests, and ends

@@ -129,11 +129,23 @@ impl HostedApp {
         }
     }
 
-    /// Writes what is still to be written, for the end of the process. Blocks.
-    pub(super) fn end_store(&self) {
-        if let Some(store) = &self.store {
-            store.end();
+    /// Has the store written and synced, whether something has changed or not.
+    ///
+    /// # Errors
+    /// Why that fails, see [`Store::try_disk`].
+    pub(super) async fn try_disk(&self) -> Result<(), Arc<str>> {
+        match &self.store {
+            Some(store) => store.try_disk().await,
+            None => Ok(()),
         }
+    }
+
+    /// Writes what is still to be written, for the end of the process. Blocks.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(super) fn end_store(&self) -> Result<(), Arc<str>> {
+        self.store.as_ref().map_or(Ok(()), |store| store.end())
     }
 
     /// Waits until what the restart changed is on disk: nothing that comes after

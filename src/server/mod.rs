@@ -34,7 +34,7 @@ mod tls;
 pub use clock::Clock;
 pub use dev::DevSite;
 pub use front::Handed;
-pub use gateway::{Gateway, StartError};
+pub use gateway::{Gateway, NotWritten, StartError};
 pub use hosted::HostedApp;
 pub use tls::{RenewedTls, Tls, TlsError};
 
@@ -67,26 +67,48 @@ pub enum End<T> {
     HandOver(T),
 }
 
+/// How a gateway's work ended, and with it what `end` said about who goes on.
+#[derive(Debug)]
+pub enum Ended<T> {
+    /// Nobody goes on. The stores are closed; what came last may not be in them.
+    Stopped(Result<(), NotWritten>),
+    /// The stores are closed, and have everything. The connections are between
+    /// two requests.
+    HandedOver { next: T, connections: Vec<Handed> },
+    /// Not everything can be written: the stores are open, and the same gateway
+    /// has to go on.
+    Stays { next: T, connections: Vec<Handed>, why: NotWritten },
+}
+
 /// Serves until `shutdown` resolves, then goes down in peace: accepts nothing
 /// more, answers what is held, and lets what runs finish for at most
 /// `shutdown_grace_s`.
-pub async fn run(gateway: Arc<Gateway>, listeners: Listeners, shutdown: impl Future<Output = ()>) {
+///
+/// # Errors
+/// If what came last could not be written to a store.
+pub async fn run(
+    gateway: Arc<Gateway>,
+    listeners: Listeners,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), NotWritten> {
     let end = async {
         shutdown.await;
         End::<()>::Stop
     };
-    run_until(gateway, listeners, Vec::new(), end).await;
+    match run_until(gateway, listeners, Vec::new(), end).await {
+        Ended::Stopped(result) => result,
+        Ended::HandedOver { .. } | Ended::Stays { .. } => Ok(()), // nobody asked for it
+    }
 }
 
-/// The same with connections that another gateway gave up. If somebody goes on,
-/// returns what `end` said, with the connections that are between two requests;
-/// the stores have ended then.
+/// The same with connections that another gateway gave up, or that this one
+/// still has.
 pub async fn run_until<T>(
     gateway: Arc<Gateway>,
     listeners: Listeners,
     handed: Vec<Handed>,
     end: impl Future<Output = End<T>>,
-) -> Option<(T, Vec<Handed>)> {
+) -> Ended<T> {
     let mut tasks = JoinSet::new();
     for app in gateway.apps() {
         tasks.spawn(app.clone().tick());
@@ -100,7 +122,7 @@ pub async fn run_until<T>(
         Ok(threads) => threads,
         Err(error) => {
             tracing::error!(%error, "cannot start the threads that serve");
-            return None;
+            return Ended::Stopped(close_stores(gateway).await);
         }
     };
     for connection in handed {
@@ -137,15 +159,27 @@ pub async fn run_until<T>(
     // Now nobody is left who could change anything.
     drop(threads);
     tasks.shutdown().await;
-    let stores = gateway.clone();
-    let ended = tokio::task::spawn_blocking(move || stores.end_stores()).await;
-    if ended.is_err() {
-        tracing::error!("the stores did not end in order");
+    let next = match end {
+        End::Stop => return Ended::Stopped(close_stores(gateway).await),
+        End::HandOver(next) => next,
+    };
+    let connections = gateway.front().take_given();
+    // As long as all is in memory, too.
+    if let Err(why) = gateway.try_disks().await {
+        gateway.go_on();
+        return Ended::Stays { next, connections, why };
     }
-    match end {
-        End::Stop => None,
-        End::HandOver(next) => Some((next, gateway.front().take_given())),
-    }
+    // Nothing was left to write: what fails now is no loss.
+    let _ = close_stores(gateway).await;
+    Ended::HandedOver { next, connections }
+}
+
+async fn close_stores(gateway: Arc<Gateway>) -> Result<(), NotWritten> {
+    let closed = tokio::task::spawn_blocking(move || gateway.end_stores()).await;
+    closed.unwrap_or_else(|error| {
+        tracing::error!(%error, "the stores did not end in order");
+        Ok(())
+    })
 }
 
 async fn sweep(gateway: Arc<Gateway>) {

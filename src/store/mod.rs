@@ -43,6 +43,9 @@ const MAX_WAITING_BYTES: usize = 64 << 20;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 
+/// How long a disk may take that is tried, see [`Store::try_disk`].
+const TRY_WITHIN: Duration = Duration::from_secs(10);
+
 /// When nothing happens, how often it is noted that the process is there.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
@@ -152,7 +155,7 @@ struct Shared {
 pub struct Store {
     shared: Arc<Shared>,
     progress: watch::Receiver<Progress>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<JoinHandle<Result<(), Arc<str>>>>>,
 }
 
 /// What was there when a store was opened.
@@ -298,6 +301,18 @@ impl Store {
         }
     }
 
+    /// Has something written and synced, also if nothing has changed: the last
+    /// write that worked may be long ago.
+    ///
+    /// # Errors
+    /// Why that fails; or it takes more than ten seconds.
+    pub async fn try_disk(&self) -> Result<(), Arc<str>> {
+        // Counts as a change, of which there is nothing to write.
+        self.shared.waiting.lock().pushed += 1;
+        let tried = tokio::time::timeout(TRY_WITHIN, self.settled(Durability::Disk)).await;
+        tried.unwrap_or_else(|_| Err("the disk does not answer".into()))
+    }
+
     /// Has what was pushed so far made as durable as this soon; returns how many
     /// changes that are.
     pub fn hurry(&self, durability: Durability) -> u64 {
@@ -324,21 +339,25 @@ impl Store {
     }
 
     /// Writes what is left, and ends: what is pushed afterwards is not kept.
-    /// Blocks.
-    pub fn end(&self) {
+    /// Blocks. Called once more, it does nothing.
+    ///
+    /// # Errors
+    /// Why what was left is not written. It is tried once.
+    pub fn end(&self) -> Result<(), Arc<str>> {
         self.shared.waiting.lock().ends = true;
         self.shared.wake.notify_one();
-        if let Some(writer) = self.writer.lock().take()
-            && writer.join().is_err()
-        {
+        let Some(writer) = self.writer.lock().take() else { return Ok(()) };
+        writer.join().unwrap_or_else(|_| {
             tracing::error!("the store's writer has failed");
-        }
+            Err("its writer has failed".into())
+        })
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.end();
+        // The log has it.
+        let _ = self.end();
     }
 }
 
@@ -351,7 +370,9 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self) {
+    /// # Errors
+    /// Why what came last is not written.
+    fn run(mut self) -> Result<(), Arc<str>> {
         let mut retry = FIRST_RETRY;
         let mut is_failing = false;
         while let Some(round) = self.next_round(is_failing.then_some(retry)) {
@@ -389,17 +410,21 @@ impl Writer {
                     }
                     is_failing = true;
                     let why: Arc<str> = error.to_string().into();
-                    self.shared.progress.send_modify(|progress| progress.failing = Some(why));
+                    let told = Some(why.clone());
+                    self.shared.progress.send_modify(|progress| progress.failing = told);
                     if round.ends {
                         tracing::error!(app = self.name, "ends with changes that are not written");
-                        return;
+                        return Err(why);
                     }
                 }
             }
         }
+        // All is written. What cannot be noted is that this was the end, so that the
+        // next start takes it for a crash.
         if let Err(error) = self.database.end((self.now)()) {
             tracing::error!(app = self.name, %error, "the store did not end in order");
         }
+        Ok(())
     }
 
     /// Waits for something to do, and takes it into the batch. None: everything

@@ -239,7 +239,7 @@ async fn who_waits_is_told_when_it_is_kept_or_why_not() {
     progress.wait_for(|progress| progress.failing.is_none()).await.expect("it goes on");
     assert!(store.failing().is_none());
     store.settled(Durability::Disk).await.expect("there is room again");
-    store.end();
+    store.end().expect("there is room");
     let image = folder.image();
     assert_eq!(image.mailboxes.len(), 1);
     // What came together with what did not fit was not given up.

@@ -49,7 +49,7 @@ fn with_gateway(work: impl FnOnce(SocketAddr, &dyn Fn() -> usize)) {
     }));
     work(addr, &|| app.call(|app, _, _| app.totals().held));
     stop.send(()).expect("it runs");
-    runtime.block_on(running).expect("it ends well");
+    runtime.block_on(running).expect("it ends well").expect("it has no store");
 }
 
 /// A client that allocates nothing once it is there.

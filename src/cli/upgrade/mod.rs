@@ -17,7 +17,9 @@
 //! Whoever connects in between waits in the backlog of a socket that never
 //! closes. If the new process fails before it is `ready`, nothing has happened;
 //! if it fails later, the old one opens its stores again and goes on with the
-//! configuration and the plugins that it had.
+//! configuration and the plugins that it had. Before it starts another process,
+//! and once more before it closes its stores, it has them written: where that
+//! fails nobody takes over.
 
 mod channel;
 mod control;

@@ -9,7 +9,7 @@ use super::{
     control::{Asker, Control},
     new::real,
 };
-use crate::server::Handed;
+use crate::server::{Gateway, Handed};
 use anyhow::{Context, bail};
 use serde_bytes::ByteBuf;
 use std::{
@@ -28,6 +28,10 @@ use tokio::{
 /// How long a new process may take to load its plugins. Meanwhile this one
 /// serves.
 const READY_WITHIN: Duration = Duration::from_secs(300);
+
+/// How long a process may take to be gone that was killed. One that waits for its
+/// disk is not.
+const KILLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a message about connections takes at most of what was read of them, in
 /// bytes: half of it is room for the rest.
@@ -73,6 +77,7 @@ fn started_by() -> PathBuf {
 /// Waits to be told to hand over. Dropped, its sockets close.
 pub(in super::super) struct Upgrader<'a> {
     pub program: &'a Program,
+    pub gateway: &'a Gateway,
     /// None: there is nothing that another process could take over.
     pub store: Option<&'a Path>,
     pub sockets: Sockets,
@@ -125,6 +130,9 @@ impl Upgrader<'_> {
         if std::process::id() == 1 {
             bail!("it is process 1, with which everything around it ends: start another container");
         }
+        // Before anything is done about it: a store that cannot be written could be
+        // closed, perhaps, and opened by nobody.
+        self.gateway.try_disks().await?;
         let (channel, theirs) = Channel::pair()?;
         let mut command = self.program.command();
         forget_environment(&mut command);
@@ -145,15 +153,24 @@ impl Upgrader<'_> {
         match tokio::time::timeout(READY_WITHIN, ready).await {
             Ok(Ok(())) => {
                 asker.step("its plugins are loaded").await;
+                // That took its time. If it fails, the new process is told by the end
+                // of the channel.
+                self.gateway.try_disks().await?;
                 Ok((channel, child))
             }
             Ok(Err(why)) => Err(why),
             Err(_) => {
-                // It is ours still, and gone or going.
-                let _ = child.kill().await;
+                kill(&mut child).await;
                 bail!("it was not ready within {} s", READY_WITHIN.as_secs())
             }
         }
+    }
+}
+
+/// Ends a process that is ours still, or gone.
+async fn kill(child: &mut Child) {
+    if tokio::time::timeout(KILLED_WITHIN, child.kill()).await.is_err() {
+        tracing::error!("the new process does not even end when it is killed: its disk hangs?");
     }
 }
 
@@ -185,6 +202,14 @@ pub(in super::super) struct Successor {
 }
 
 impl Successor {
+    /// Ends the new process, to which nothing was handed over; what this one goes
+    /// on with.
+    pub(in super::super) async fn give_up(mut self, why: &anyhow::Error) -> Sockets {
+        kill(&mut self.child).await;
+        self.asker.failed(&format!("{why:#}")).await;
+        self.sockets
+    }
+
     /// Hands over, once the stores are closed. Returns the process that serves;
     /// if that fails, what this one goes on with.
     pub(in super::super) async fn hand_over(
@@ -201,7 +226,7 @@ impl Successor {
             }
             Err(why) => {
                 // Whatever it is at, it must not have the stores any more.
-                let _ = self.child.kill().await;
+                kill(&mut self.child).await;
                 self.asker.failed(&format!("{why:#}")).await;
                 Err((self.sockets, handed))
             }

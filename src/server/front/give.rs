@@ -31,6 +31,11 @@ impl Front {
         self.giving.store(true, SeqCst);
     }
 
+    /// From now on connections stay here.
+    pub fn stop_giving(&self) {
+        self.giving.store(false, SeqCst);
+    }
+
     /// Gives up what is between two requests; how many connections are not.
     pub fn give(&self) -> usize {
         let mut at_work = 0;

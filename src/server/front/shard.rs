@@ -195,6 +195,10 @@ pub(in super::super) struct Threads {
 /// If the system gives no thread.
 pub(in super::super) fn start(gateway: &Arc<Gateway>) -> io::Result<Threads> {
     let mut started = Threads { gateway: gateway.clone(), threads: Vec::new() };
+    for shard in &gateway.front().shards {
+        // There may have been others, which ended.
+        shard.stopping.store(false, SeqCst);
+    }
     for number in 0..gateway.front().shards.len() {
         let (gateway, runtime) = (gateway.clone(), Handle::current());
         let thread = thread::Builder::new().name(format!("front-{number}"));

@@ -218,7 +218,7 @@ async fn publish_until_the_power_fails(seed: u64, durability: Durability) -> (us
     for publisher in publishers {
         told.extend(publisher.await.expect("it has ended"));
     }
-    store.end();
+    let _ = store.end(); // without power
     let disk = disk.after_power_cut(&mut random);
     let image = open(&disk.path(), CALENDAR, LATER, &mut |_, _| ()).expect("it is whole").image;
     let lost = told.iter().copied().filter(|id| !image.messages.contains_key(id)).collect();

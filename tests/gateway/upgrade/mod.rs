@@ -1,6 +1,7 @@
 //! One process takes over from another: with what clients have open, by whatever
 //! goes wrong, and under a service manager.
 
+mod disk;
 mod load;
 mod manager;
 mod service;
@@ -8,7 +9,10 @@ mod service;
 use crate::support::{Client, Response, eventually, lab};
 use serde_json::json;
 use service::Service;
-use std::{fs, net::TcpListener};
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+};
 
 /// The app `lab`, whose mailboxes take all that comes in a test.
 fn app(more: &str) -> String {
@@ -22,6 +26,20 @@ fn app(more: &str) -> String {
 /// What waits for `ann` behind a cursor.
 fn waiting(client: &mut Client, key: &str, cursor: u64) -> Response {
     client.get(&format!("/lab/mailboxes/ann?key={key}&cursor={cursor}&wait=0"))
+}
+
+/// A request that goes on until a body of so many bytes is sent, so that a process
+/// which hands over waits for it.
+fn begin_request(addr: SocketAddr, path: &str, body_bytes: usize) -> Client {
+    let mut client = Client::connect(addr);
+    let key = if path.ends_with("/publish") { "authorization: Bearer secret\r\n" } else { "" };
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\n{key}expect: 100-continue\r\n\
+         content-length: {body_bytes}\r\n\r\n"
+    );
+    assert!(client.send_raw(head.as_bytes()));
+    assert_eq!(client.receive().expect("an interim answer").status, 100);
+    client
 }
 
 #[test]
@@ -188,13 +206,7 @@ fn a_signal_to_end_is_for_whichever_process_comes_to_serve() {
         [("the new one", "", false), ("the old one, again", "settings = { load = \"loop\" }", true)]
     {
         let service = Service::start(&app(""));
-        // A request that goes on, so that what follows has time.
-        let mut slow = Client::connect(service.addr);
-        slow.send_raw(
-            b"POST /lab/mailboxes HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n\
-              content-length: 2\r\n\r\n",
-        );
-        assert_eq!(slow.receive().expect("an interim answer").status, 100, "{name}");
+        let mut slow = begin_request(service.addr, "/lab/mailboxes", 2);
         service.configure(&app(settings));
         service.signal("USR2");
         eventually(|| service.log().contains("handing over"), "the new process is ready");
