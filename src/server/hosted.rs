@@ -7,7 +7,7 @@ use crate::{
     app::{Answers, App, Now},
     config::{AppConfig, Deliver},
     core::{AccessError, Answer, ConnId, Core, Key, MailboxId, Millis, Polled, ReadFrom, Restart},
-    store::{self, Durability, Store},
+    store::{self, Durability, Moment, Store},
     transport::ErrorBody,
 };
 use arc_swap::ArcSwap;
@@ -62,7 +62,11 @@ impl HostedApp {
             Some(Kept { opened, restart }) => {
                 let (image, opened) = opened.take_image();
                 let core = Core::restore(config.limits.core, image, &restart);
-                let started = Arc::new(opened.start(&config.name, move || clock.mono_ms())?);
+                let now = move || {
+                    let Now { mono, unix_ms } = clock.now();
+                    Moment { mono, unix_ms }
+                };
+                let started = Arc::new(opened.start(&config.name, now)?);
                 let keeper = started.clone();
                 store = Some(started);
                 let keeper = Box::new(move |changes: &mut _| keeper.push(changes));

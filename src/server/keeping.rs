@@ -31,7 +31,7 @@ pub(super) fn open(config: &StoreConfig, app: &str, clock: Clock) -> Result<Kept
     })?;
     let last = opened.last_life;
     let is_new = last.seen_unix_ms == 0;
-    let down_since = calendar.mono(last.seen_unix_ms).min(now.mono);
+    let down_since = opened.down_since;
     if !is_new {
         let (mailboxes, messages) = (opened.image.mailboxes.len(), opened.image.messages.len());
         let (seconds, ended) = ((now.mono - down_since) / 1000, last.ended);

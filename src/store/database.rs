@@ -10,11 +10,12 @@
 use super::{
     Calendar, OpenError,
     batch::Batch,
+    load::Load,
     log::{self, LogEnd},
     log_of,
-    rows::{self, Damage},
+    rows::{self, Moment},
 };
-use crate::core::{Image, Marks, Millis, PluginName, Uid};
+use crate::core::{Image, Millis};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, ffi, hooks::Wal};
 use std::{
     path::{Path, PathBuf},
@@ -40,11 +41,15 @@ const TABLES: &str = "
     CREATE TABLE epitaph (until INTEGER NOT NULL, row BLOB NOT NULL) STRICT;
     CREATE INDEX epitaph_until ON epitaph (until);
     CREATE TABLE published (n INTEGER PRIMARY KEY, until INTEGER NOT NULL, row BLOB NOT NULL) STRICT;
-    -- One row: ids below next_id were given; when the process was last seen; and
-    -- whether it ended in order.
-    CREATE TABLE life (next_id INTEGER NOT NULL, seen INTEGER NOT NULL, ended INTEGER NOT NULL) STRICT;
-    INSERT INTO life VALUES (1, 0, 1);
+    -- One row: ids below next_id were given; when the process was last seen; whether
+    -- it ended in order; and by how much the calendar of all times here was ahead of
+    -- the system's then, in ms.
+    CREATE TABLE life (next_id INTEGER NOT NULL, seen INTEGER NOT NULL, ended INTEGER NOT NULL, ahead INTEGER NOT NULL DEFAULT 0) STRICT;
+    INSERT INTO life VALUES (1, 0, 1, 0);
 ";
+
+/// For files that were made before there was this: their calendar was the system's.
+const ADD_AHEAD: &str = "ALTER TABLE life ADD COLUMN ahead INTEGER NOT NULL DEFAULT 0";
 
 /// Pages given back to the file system after a batch, at most. A page has 4 KiB.
 const MAX_PAGES_FREED: u32 = 256;
@@ -74,6 +79,8 @@ pub(super) struct Database {
     connection: Connection,
     path: PathBuf,
     calendar: Calendar,
+    /// By how much that is ahead of the system's, in milliseconds.
+    ahead_ms: i64,
     /// `synchronous` is `FULL`.
     syncs: bool,
     row: Vec<u8>,
@@ -94,6 +101,7 @@ impl Database {
             connection,
             path: path.to_owned(),
             calendar,
+            ahead_ms: 0,
             syncs: false,
             row: Vec::new(),
             in_doubt: Arc::default(),
@@ -128,15 +136,31 @@ impl Database {
         }))
     }
 
-    /// If the process before was seen at a later time than it is now, the calendar
-    /// has been set back: times go on from then, so that what was to happen soon
-    /// does not wait for as long as it was set back.
+    /// Times go on from when the process before was last seen, by as much as the
+    /// system's calendar says has passed since. So it does not matter how that was
+    /// set while the process ran; and where it was set back afterwards, nothing has
+    /// passed, and what was to happen soon does not wait for longer.
     pub fn go_on_from_last_life(&mut self, now: Millis) -> rusqlite::Result<()> {
-        let seen =
-            self.connection.query_row("SELECT seen FROM life", (), |row| unsigned(row, 0))?;
-        let at_0 = &mut self.calendar.unix_ms_at_0;
-        *at_0 = (*at_0).max(seen.saturating_sub(now));
+        let sql = "SELECT seen, ahead FROM life";
+        let (seen, ahead) = self
+            .connection
+            .query_row(sql, (), |row| Ok((unsigned(row, 0)?, row.get::<_, i64>(1)?)))?;
+        let system = Moment { mono: now, unix_ms: self.calendar.unix(now) };
+        let today = seen.max(system.unix_ms.saturating_add_signed(ahead));
+        self.calendar.unix_ms_at_0 = today.saturating_sub(now);
+        self.note_calendar(system);
         Ok(())
+    }
+
+    /// What the system's calendar says; kept with the next thing that is written.
+    pub fn note_calendar(&mut self, system: Moment) {
+        let ours = signed(self.calendar.unix(system.mono));
+        self.ahead_ms = ours.saturating_sub(signed(system.unix_ms));
+    }
+
+    /// A time of the calendar on the monotonic clock.
+    pub fn mono(&self, unix_ms: u64) -> Millis {
+        self.calendar.mono(unix_ms)
     }
 
     /// To write without a batch.
@@ -189,6 +213,9 @@ impl Database {
             if version != VERSION {
                 return Err(OpenError::Version { path: self.path.clone(), version });
             }
+            if !self.connection.column_exists(None, "life", "ahead").map_err(failed)? {
+                self.connection.execute_batch(ADD_AHEAD).map_err(failed)?;
+            }
         }
         self.connection.execute_batch("COMMIT").map_err(failed)
     }
@@ -240,7 +267,7 @@ impl Database {
     }
 
     fn put(&mut self, batch: &Batch, now: Millis) -> rusqlite::Result<()> {
-        let Self { connection, row, calendar, .. } = self;
+        let Self { connection, row, calendar, ahead_ms, .. } = self;
         let calendar = *calendar;
         let run = |sql: &str, values: &[&dyn ToSql]| {
             connection.prepare_cached(sql)?.execute(values).map(drop)
@@ -322,8 +349,9 @@ impl Database {
         let next_id = signed(batch.next_id);
         // Never what is there already: SQLite writes nothing for a row that stays
         // as it is, and syncs nothing where nothing was written.
-        let sql = "UPDATE life SET next_id = max(next_id, ?1), seen = iif(seen = ?2, ?2 + 1, ?2)";
-        run(sql, &[&next_id, &now])
+        let sql = "UPDATE life SET next_id = max(next_id, ?1), \
+                   seen = iif(seen = ?2, ?2 + 1, ?2), ahead = ?3";
+        run(sql, &[&next_id, &now, &*ahead_ms])
     }
 
     /// Gives pages that nothing uses back to the file system; some at a time.
@@ -351,7 +379,8 @@ impl Database {
         self.write_again()?;
         self.sync(true)?;
         let now = signed(self.calendar.unix(now));
-        self.connection.execute("UPDATE life SET ended = 1, seen = ?", [now])?;
+        let sql = "UPDATE life SET ended = 1, seen = ?, ahead = ?";
+        self.connection.execute(sql, [now, self.ahead_ms])?;
         self.connection.close().map_err(|(_, error)| error)
     }
 
@@ -366,7 +395,9 @@ impl Database {
 
     /// All that lasts. `progress` is told how many rows of how many were read.
     pub fn load(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Image, OpenError> {
-        Load { database: self, done: 0, all: self.count()?, progress }.run()
+        let Self { connection, path, calendar, .. } = self;
+        let all = self.count()?;
+        Load { connection, path, calendar: *calendar, done: 0, all, progress }.run()
     }
 
     fn count(&self) -> Result<u64, OpenError> {
@@ -383,102 +414,6 @@ impl Database {
     }
 }
 
-/// How often progress is told, in rows.
-const ROWS_PER_PROGRESS: u64 = 10_000;
-
-struct Load<'a> {
-    database: &'a Database,
-    done: u64,
-    all: u64,
-    progress: &'a mut dyn FnMut(u64, u64),
-}
-
-impl Load<'_> {
-    fn run(mut self) -> Result<Image, OpenError> {
-        let calendar = self.database.calendar;
-        let mut image = Image::default();
-        self.each("life", "SELECT next_id FROM life", |row| {
-            image.next_id = unsigned(row, 0)?;
-            Ok(Ok(()))
-        })?;
-        self.each("mailbox", "SELECT uid, row FROM mailbox", |row| {
-            let uid = Uid(unsigned(row, 0)?);
-            let kept = rows::decode_mailbox(uid, row.get_ref(1)?.as_blob()?, calendar);
-            Ok(kept.map(|kept| {
-                image.mailboxes.insert(uid, (kept, Marks::default()));
-            }))
-        })?;
-        self.each("marks", "SELECT uid, row FROM marks", |row| {
-            let uid = Uid(unsigned(row, 0)?);
-            Ok(rows::decode_marks(row.get_ref(1)?.as_blob()?).map(|marks| {
-                if let Some((_, old)) = image.mailboxes.get_mut(&uid) {
-                    *old = marks;
-                }
-            }))
-        })?;
-        self.each("message", "SELECT id, expires, row FROM message", |row| {
-            let (id, expires) = (unsigned(row, 0)?, calendar.mono(unsigned(row, 1)?));
-            Ok(rows::decode_sent(id, expires, row.get_ref(2)?.as_blob()?).map(|sent| {
-                image.messages.insert(id, sent);
-            }))
-        })?;
-        self.each("superseded", "SELECT message, uid FROM superseded", |row| {
-            image.superseded.insert((unsigned(row, 0)?, Uid(unsigned(row, 1)?)));
-            Ok(Ok(()))
-        })?;
-        self.each("timer", "SELECT plugin, name, at FROM timer", |row| {
-            let plugin = PluginName(row.get::<_, String>(0)?.into());
-            let name = row.get::<_, String>(1)?.into();
-            image.timers.insert((plugin, name), calendar.mono(unsigned(row, 2)?));
-            Ok(Ok(()))
-        })?;
-        self.each("value", "SELECT key, value, sum FROM value", |row| {
-            let (value, sum) = (row.get::<_, Vec<u8>>(1)?, row.get::<_, u32>(2)?);
-            if crc32fast::hash(&value) != sum {
-                return Ok(Err(Damage::Checksum));
-            }
-            image.values.insert(row.get::<_, String>(0)?.into(), value.into());
-            Ok(Ok(()))
-        })?;
-        self.each("epitaph", "SELECT until, row FROM epitaph ORDER BY rowid", |row| {
-            let until = calendar.mono(unsigned(row, 0)?);
-            let epitaph = rows::decode_epitaph(until, row.get_ref(1)?.as_blob()?);
-            Ok(epitaph.map(|epitaph| image.epitaphs.push(epitaph)))
-        })?;
-        self.each("published", "SELECT n, until, row FROM published ORDER BY n", |row| {
-            let until = calendar.mono(unsigned(row, 1)?);
-            let kept = rows::decode_published(until, row.get_ref(2)?.as_blob()?);
-            Ok(kept.map(|kept| image.published.push(kept)))
-        })?;
-        Ok(image)
-    }
-
-    fn each(
-        &mut self,
-        table: &'static str,
-        sql: &str,
-        mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<Result<(), Damage>>,
-    ) -> Result<(), OpenError> {
-        let path = &self.database.path;
-        let failed = |error| OpenError::of(path, error);
-        let mut statement = self.database.connection.prepare(sql).map_err(failed)?;
-        let mut rows = statement.query(()).map_err(failed)?;
-        while let Some(row) = rows.next().map_err(failed)? {
-            take(row).map_err(failed)?.map_err(|damage| {
-                let row = row.get_ref(0).map(|id| format!("{id:?}")).unwrap_or_default();
-                OpenError::Damaged { path: path.clone(), what: format!("{table} {row}: {damage}") }
-            })?;
-            if matches!(table, "mailbox" | "message") {
-                self.done += 1;
-                if self.done.is_multiple_of(ROWS_PER_PROGRESS) {
-                    (self.progress)(self.done, self.all);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 fn is_failed_sync(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_FSYNC)
 }
@@ -488,6 +423,6 @@ fn signed(number: u64) -> i64 {
     number.cast_signed()
 }
 
-fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(i64::cast_unsigned)
 }

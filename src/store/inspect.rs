@@ -5,7 +5,7 @@ use super::{
     database::Database,
     log_of,
     rows::{self, Damage},
-    salvage::{Keyed, Numbered, Salvage},
+    salvage::{Keyed, Life, Numbered, Salvage},
     with_suffix,
 };
 use crate::core::Uid;
@@ -205,13 +205,19 @@ fn save(
     let newest = "SELECT max((SELECT coalesce(max(uid), 0) FROM mailbox), \
                   (SELECT coalesce(max(id), 0) FROM message))";
     let newest: i64 = connection.query_row(newest, (), |row| row.get(0)).map_err(failed)?;
-    let (next_id, seen) = life.unwrap_or((newest.saturating_add(ID_GAP), now_unix_ms()));
+    let Life { next_id, seen, ahead_ms } = life.unwrap_or_else(|| Life {
+        next_id: newest.saturating_add(ID_GAP),
+        seen: now_unix_ms(),
+        ahead_ms: 0,
+    });
     // It did not end in order: what readers may have seen is not known for sure.
-    let life = "UPDATE life SET next_id = ?, seen = ?, ended = 0";
+    let life = "UPDATE life SET next_id = ?, seen = ?, ended = 0, ahead = ?";
     connection
         // Of messages that are lost. Their ids must not fall on others.
         .execute("DELETE FROM superseded WHERE message NOT IN (SELECT id FROM message)", ())
-        .and_then(|_| connection.execute(life, (next_id.max(newest.saturating_add(1)), seen)))
+        .and_then(|_| {
+            connection.execute(life, (next_id.max(newest.saturating_add(1)), seen, ahead_ms))
+        })
         .and_then(|_| connection.execute_batch("COMMIT"))
         // Carries its log into it, and syncs it. Closing would, too, but does not tell
         // if that fails; and the log does not come along.
@@ -220,13 +226,13 @@ fn save(
     connection.close().map_err(|(_, error)| failed(error))
 }
 
-/// Hands every sound row to `take`, table by table, and returns the next id and
-/// when the store was last seen.
+/// Hands every sound row to `take`, table by table, and returns what there is of
+/// `life`.
 fn walk(
     store: &Salvage,
     findings: &mut Findings,
     take: &mut Take<'_>,
-) -> Result<Option<(i64, i64)>, OpenError> {
+) -> Result<Option<Life>, OpenError> {
     let life = store.life();
     if let Err(error) = &life {
         findings.note(format!("life: {error}"));

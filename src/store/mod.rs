@@ -12,6 +12,7 @@
 mod batch;
 mod database;
 mod inspect;
+mod load;
 mod log;
 mod rows;
 mod salvage;
@@ -22,7 +23,7 @@ mod tests;
 pub use database::LastLife;
 pub use inspect::{Findings, Repaired, check, repair};
 pub use log::LogEnd;
-pub use rows::Calendar;
+pub use rows::{Calendar, Moment};
 
 use crate::core::{Change, Image, Millis};
 use batch::{Batch, size_bytes};
@@ -162,6 +163,8 @@ pub struct Store {
 pub struct Opened {
     pub image: Image,
     pub last_life: LastLife,
+    /// When the process before was last seen, on this one's monotonic clock.
+    pub down_since: Millis,
     /// What it has left in the log; none, if it ended in order.
     pub log: Option<LogEnd>,
     /// Messages that were sent before have lower ids.
@@ -184,8 +187,9 @@ pub fn open(
     database.go_on_from_last_life(now).map_err(|error| OpenError::of(path, error))?;
     let image = database.load(progress)?;
     let last_life = database.begin_life().map_err(|error| OpenError::of(path, error))?;
+    let down_since = database.mono(last_life.seen_unix_ms).min(now);
     let log = database.log;
-    Ok(Opened { next_id: image.next_id, image, last_life, log, database })
+    Ok(Opened { next_id: image.next_id, image, last_life, down_since, log, database })
 }
 
 /// Where an app's store is, in the folder of all.
@@ -212,14 +216,14 @@ impl Opened {
         (std::mem::take(&mut self.image), self)
     }
 
-    /// Starts to write. `now` tells the core's time.
+    /// Starts to write. `now` tells the core's time, and the system's calendar.
     ///
     /// # Errors
     /// If the system gives no thread.
     pub fn start(
         self,
         name: &str,
-        now: impl Fn() -> Millis + Send + 'static,
+        now: impl Fn() -> Moment + Send + 'static,
     ) -> std::io::Result<Store> {
         // What is there is synced before anything is served.
         let newest = self.next_id.saturating_sub(1);
@@ -365,7 +369,7 @@ struct Writer {
     database: Database,
     shared: Arc<Shared>,
     name: String,
-    now: Box<dyn Fn() -> Millis + Send>,
+    now: Box<dyn Fn() -> Moment + Send>,
     batch: Batch,
 }
 
@@ -377,7 +381,8 @@ impl Writer {
         let mut is_failing = false;
         while let Some(round) = self.next_round(is_failing.then_some(retry)) {
             let started = Instant::now();
-            match self.database.write(&self.batch, round.sync, (self.now)()) {
+            let now = self.look_at_clocks();
+            match self.database.write(&self.batch, round.sync, now) {
                 Ok(()) => {
                     self.batch = Batch { next_id: self.batch.next_id, ..Batch::default() };
                     if is_failing {
@@ -421,10 +426,17 @@ impl Writer {
         }
         // All is written. What cannot be noted is that this was the end, so that the
         // next start takes it for a crash.
-        if let Err(error) = self.database.end((self.now)()) {
+        let now = self.look_at_clocks();
+        if let Err(error) = self.database.end(now) {
             tracing::error!(app = self.name, %error, "the store did not end in order");
         }
         Ok(())
+    }
+
+    fn look_at_clocks(&mut self) -> Millis {
+        let now = (self.now)();
+        self.database.note_calendar(now);
+        now.mono
     }
 
     /// Waits for something to do, and takes it into the batch. None: everything

@@ -21,6 +21,14 @@ pub enum Damage {
     Form(String),
 }
 
+/// A moment by both clocks of the system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    pub mono: Millis,
+    /// Milliseconds since 1970.
+    pub unix_ms: u64,
+}
+
 /// What the clocks have to do with each other for as long as the process runs:
 /// a calendar that is set meanwhile moves no deadline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

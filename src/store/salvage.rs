@@ -43,6 +43,16 @@ pub(super) struct Salvage {
     pub log: Option<LogEnd>,
 }
 
+/// What a store says of the process that had it last.
+#[derive(Clone, Copy)]
+pub(super) struct Life {
+    pub next_id: i64,
+    /// In milliseconds since 1970.
+    pub seen: i64,
+    /// By how much the store's calendar was ahead of the system's.
+    pub ahead_ms: i64,
+}
+
 /// Rows that cannot be read, for that reason.
 pub(super) struct Gap {
     first: i64,
@@ -128,10 +138,15 @@ impl Salvage {
         }
     }
 
-    /// The next id, and when the store was last seen in ms since 1970.
-    pub fn life(&self) -> rusqlite::Result<(i64, i64)> {
-        let sql = "SELECT next_id, seen FROM life";
-        self.connection.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?)))
+    /// What all times in it go by.
+    pub fn life(&self) -> rusqlite::Result<Life> {
+        // Of older files, see `database::ADD_AHEAD`, nothing is changed here.
+        let has_ahead = self.connection.column_exists(None, "life", "ahead")?;
+        let ahead = if has_ahead { "ahead" } else { "0" };
+        let sql = format!("SELECT next_id, seen, {ahead} FROM life");
+        self.connection.query_row(&sql, (), |row| {
+            Ok(Life { next_id: row.get(0)?, seen: row.get(1)?, ahead_ms: row.get(2)? })
+        })
     }
 
     /// None: there is no such row.

@@ -2,6 +2,7 @@
 
 mod damage;
 mod disk;
+mod life;
 mod power;
 
 use super::*;
@@ -17,6 +18,9 @@ const CALENDAR: Calendar = Calendar { unix_ms_at_0: 1_700_000_000_000 };
 /// When a store is opened anew: whatever is in it, and whatever today is, was
 /// before that.
 const LATER: Millis = 1 << 42;
+
+/// When whatever is written is.
+const NOW: Moment = Moment { mono: 1_000, unix_ms: CALENDAR.unix_ms_at_0 + 1_000 };
 
 fn name(text: &str) -> Name {
     Name::parse(text).expect("tests use valid names")
@@ -220,7 +224,7 @@ async fn who_waits_is_told_when_it_is_kept_or_why_not() {
     let opened = folder.open().expect("it opens");
     // So that it is full soon.
     let pages: u32 = opened.database.set_max_pages(40);
-    let store = opened.start("chat", || 1_000).expect("a thread");
+    let store = opened.start("chat", || NOW).expect("a thread");
     for durability in [Durability::None, Durability::Os, Durability::Disk] {
         store.push(&mut changes().drain(..1).collect());
         store.settled(durability).await.expect("there is room");

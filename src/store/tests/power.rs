@@ -193,7 +193,7 @@ async fn publish_until_the_power_fails(seed: u64, durability: Durability) -> (us
     let mut random = Rng::with_seed(seed);
     let disk = Disk::new();
     let opened = open(&disk.path(), CALENDAR, LATER, &mut |_, _| ()).expect("a new file");
-    let store = Arc::new(opened.start("chat", || 1_000).expect("a thread"));
+    let store = Arc::new(opened.start("chat", || NOW).expect("a thread"));
     store.push(&mut vec![mailbox(1, "ann"), marks(1, 0)]);
     store.settled(Durability::Disk).await.expect("there is power");
     disk.cut_power_after(Some(random.u64(50..1_500)));

@@ -1,12 +1,13 @@
-//! A calendar that is set while the gateway runs, which changes nothing, and
-//! while it does not: what was to happen soon happens soon, and who was away is
-//! given time.
+//! A calendar that is set while the gateway runs, which changes nothing, then or
+//! at the next start; and while it does not: what was to happen soon happens soon,
+//! and who was away is given time.
 
 use crate::support::{Client, Faults, Gateway, Response, eventually, lab};
 use serde_json::{Value, json};
 use std::{path::Path, time::Instant};
 
 const DAY_S: i64 = 86_400;
+const HOUR_S: i64 = 3_600;
 
 const PUBLISH_IDS: &str = "cometbox_publish_ids{app=\"lab\"}";
 
@@ -38,6 +39,13 @@ fn publish(client: &mut Client, id: &str, ttl_ms: u64) -> bool {
     published["results"][0]["duplicate"] == true
 }
 
+/// The day that its log is at.
+fn day(gateway: &Gateway, config: &str) -> String {
+    let said = gateway.reload(config);
+    let date = said.lines().next().and_then(|line| line.split_once('T')).expect("a time");
+    date.0.to_owned()
+}
+
 /// Has a mailbox sent something, by its plugin, after a moment.
 fn ring_in_a_moment(client: &mut Client, name: &str, key: &str) {
     let order = r#"{"do":"timer","count":1000}"#;
@@ -48,10 +56,12 @@ fn ring_in_a_moment(client: &mut Client, name: &str, key: &str) {
 #[test]
 fn a_calendar_that_is_set_while_it_runs_moves_nothing() {
     let (faults, store) = (Faults::new(), tempfile::tempdir().expect("a temporary folder"));
-    for ahead_s in [DAY_S, -DAY_S] {
+    // By so much that it is another day, also if it is midnight.
+    for ahead_s in [2 * DAY_S, -2 * DAY_S] {
         faults.set_calendar(0);
-        let store = store.path().join(ahead_s.to_string());
-        let gateway = Gateway::start_with(&faults, &config(&store, 0));
+        let config = config(&store.path().join(ahead_s.to_string()), 0);
+        let gateway = Gateway::start_with(&faults, &config);
+        let today = day(&gateway, &config);
         let mut client = gateway.client();
         let (ann, bob) = (client.open("ann"), client.open("bob"));
         assert!(!publish(&mut client, "stays", 3_600_000), "{ahead_s}");
@@ -61,6 +71,7 @@ fn a_calendar_that_is_set_while_it_runs_moves_nothing() {
         holds.send("GET", &path("bob", &bob, 20), &[], b"");
         gateway.until_held(1);
         faults.set_calendar(ahead_s);
+        assert_ne!(day(&gateway, &config), today, "{ahead_s}: it has been set");
         let rang = data(&holds.receive().expect("an answer"));
         assert_eq!(rang, [json!({ "rang": "hostile" })], "{ahead_s}: no sooner and no later");
         assert!(started.elapsed().as_millis() >= 1_000, "{ahead_s}");
@@ -87,6 +98,38 @@ fn restart(
     gateway.wait();
     faults.set_calendar(ahead_s);
     Gateway::start_with(faults, config)
+}
+
+/// Neither the way there nor the way back is time that has passed.
+#[test]
+fn a_calendar_that_was_set_while_it_ran_moves_nothing_at_the_next_start() {
+    for (case, from_s, to_s) in [("forward", 0, DAY_S), ("back", 0, -DAY_S), ("right", DAY_S, 0)] {
+        for end in ["TERM", "KILL"] {
+            let (faults, store) = (Faults::new(), tempfile::tempdir().expect("a temporary folder"));
+            let config = config(store.path(), 0);
+            faults.set_calendar(from_s);
+            let gateway = Gateway::start_with(&faults, &config);
+            let mut client = gateway.client();
+            let ann = client.open("ann");
+            publish(&mut client, "some minutes", 600_000);
+            publish(&mut client, "a week", 7 * 86_400_000);
+            faults.set_calendar(to_s);
+            publish(&mut client, "written since", 600_000);
+
+            let gateway = restart(&faults, &config, gateway, end, to_s);
+            let mut client = gateway.client();
+            let there = data(&client.get(&path("ann", &ann, 0)));
+            assert_eq!(there, ["some minutes", "a week", "written since"], "{case}, {end}");
+            assert!(publish(&mut client, "some minutes", 1), "{case}, {end}: the id is known");
+
+            // An hour without a gateway is one, whatever the calendar was before.
+            let gateway = restart(&faults, &config, gateway, end, to_s + HOUR_S);
+            gateway.until(PUBLISH_IDS, 0);
+            gateway.until("cometbox_queued_messages{app=\"lab\"}", 0);
+            let read = gateway.client().get(&path("ann", &ann, 0));
+            assert_eq!(read.code(), "not_found", "{case}, {end}: she lingered for ten minutes");
+        }
+    }
 }
 
 #[test]

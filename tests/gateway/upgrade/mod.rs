@@ -1,7 +1,7 @@
 //! One process takes over from another: with what clients have open, by whatever
 //! goes wrong, and under a service manager.
 
-mod disk;
+mod faults;
 mod load;
 mod manager;
 mod service;

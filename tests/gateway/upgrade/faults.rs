@@ -1,5 +1,6 @@
 //! An upgrade while the disk fails, or when it begins to in the middle of one:
-//! what is in memory stays, and the service does.
+//! what is in memory stays, and the service does. And one after the calendar was
+//! set.
 
 use super::{app, begin_request, service::Service, service::temporary, waiting};
 use crate::support::{Client, Faults, Response, eventually};
@@ -121,5 +122,24 @@ fn where_the_disk_fails_once_the_store_is_closed_somebody_serves_as_soon_as_it_w
         assert_eq!(publish(&mut client, 2).status, 200, "{case}");
         service.upgrade_well();
         assert_eq!(data(&mut client, &key), [1, 2], "{case}");
+    }
+}
+
+#[test]
+fn a_calendar_that_was_set_before_an_upgrade_moves_nothing() {
+    const DAY_S: i64 = 86_400;
+    for ahead_s in [DAY_S, -DAY_S] {
+        let faults = Faults::new();
+        let service = start(&faults, "");
+        let mut client = Client::connect(service.addr);
+        let key = client.open("ann");
+        for (data, ttl_ms) in [(1, 600_000), (2, 8_000)] {
+            let item = json!({ "to": { "mailboxes": ["ann"] }, "data": data, "ttl_ms": ttl_ms });
+            assert_eq!(client.publish(&item.to_string()).status, 200, "{ahead_s}");
+        }
+        faults.set_calendar(ahead_s);
+        service.upgrade_well();
+        assert_eq!(data(&mut client, &key)[0], 1, "{ahead_s}: a second has passed, not a day");
+        eventually(|| data(&mut client, &key) == [1], "what is to go in a moment goes");
     }
 }
