@@ -230,7 +230,10 @@ impl Database {
         })?;
         self.write_again()?;
         self.sync(true)?;
-        self.connection.execute("UPDATE life SET ended = 0", ())?;
+        // Something has to change, as after each batch: after a crash `ended` does not,
+        // and what was read would not be synced.
+        let sql = "UPDATE life SET ended = 0, seen = seen + (seen > 0)";
+        self.connection.execute(sql, ())?;
         Ok(last)
     }
 

@@ -1,6 +1,6 @@
 //! What a store says of the process that had it last, and how the next goes on.
 
-use super::*;
+use super::{disk::Disk, *};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -80,4 +80,25 @@ fn a_repair_keeps_the_calendar() {
     live(&folder, 0, HOUR_MS, 11);
     repair(&folder.file(), &mut |_| ()).expect("it can be repaired");
     assert_eq!(open_at(&folder, 2_000, HOUR_MS).down_since, 2_000, "not an hour away");
+}
+
+/// What a process before has left with the system, the next one builds upon.
+#[test]
+fn what_a_start_has_read_survives_a_power_cut_also_after_a_crash() {
+    for seed in 0..20 {
+        let disk = Disk::new();
+        let open = || open(&disk.path(), CALENDAR, LATER, &mut |_, _| ()).expect("it opens");
+        let mut first = open().database;
+        let mut batch = Batch::default();
+        batch.add(sent(11, Kind::Text, b"hello", &[(1, 11)]));
+        first.write(&batch, false, LATER).expect("there is power");
+        // As if killed: closing would sync.
+        std::mem::forget(first);
+        let second = open();
+        assert!(!second.last_life.ended && second.image.messages.contains_key(&11), "{seed}");
+        std::mem::forget(second);
+        let disk = disk.after_power_cut(&mut fastrand::Rng::with_seed(seed));
+        let third = super::open(&disk.path(), CALENDAR, LATER, &mut |_, _| ());
+        assert!(third.expect("it is whole").image.messages.contains_key(&11), "{seed}");
+    }
 }
