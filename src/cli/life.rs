@@ -2,7 +2,7 @@
 //! A process has one such life, and another one where it was to hand over and
 //! nobody took over.
 
-use super::{log::Log, reload::Reloader, serve::specs};
+use super::{log::Log, reload::Reloader, serve::specs, upgrade::Predecessor};
 use crate::{
     config::Config,
     plugin::wasm::Engine,
@@ -11,11 +11,11 @@ use crate::{
 };
 use futures_util::future::FusedFuture;
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 /// How long stores are tried that cannot be opened again: as long, clients wait
 /// in the backlog. A service manager's next process would find nothing better.
@@ -24,6 +24,9 @@ const TRY_FOR: Duration = Duration::from_secs(300);
 /// Between two tries; doubles up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
+
+/// While plugins load, how often a process that takes over says so.
+const SIGN: Duration = Duration::from_secs(1);
 
 /// What every life of a process is started with.
 pub(super) struct Starter {
@@ -52,14 +55,30 @@ impl Life {
 }
 
 impl Starter {
+    /// `predecessor` waits for it, and is told how it goes.
+    ///
     /// # Errors
     /// If a store cannot be opened and written, or a plugin does not load.
-    pub async fn start(&mut self) -> anyhow::Result<Life> {
+    pub async fn start(&mut self, predecessor: Option<&Predecessor>) -> anyhow::Result<Life> {
         let config = self.runs.borrow().clone();
-        let gateway = Gateway::new(&config, None)?;
+        let tell = |what: &str| {
+            if let Some(predecessor) = predecessor {
+                predecessor.at(what);
+            }
+        };
+        let gateway = Gateway::open(&config, None, &tell)?;
         gateway.begun().await.map_err(StartError::from)?;
         let (specs, engine) = (specs(&config, &gateway), self.engine.clone());
-        let supervisor = Supervisor::serve_prepared(specs, engine, &self.plugins).await?;
+        let supervisor = {
+            let mut loading = pin!(Supervisor::serve_prepared(specs, engine, &self.plugins));
+            loop {
+                // They have limits of their own for how long that takes.
+                tell("its plugins load what they need");
+                if let Ok(loaded) = timeout(SIGN, loading.as_mut()).await {
+                    break loaded?;
+                }
+            }
+        };
         self.plugins = supervisor.serving();
         let reloader = Reloader {
             runs: self.runs.clone(),
@@ -85,7 +104,7 @@ impl Starter {
         let (started, mut pause) = (Instant::now(), FIRST_PAUSE);
         tracing::warn!("the stores are opened again");
         loop {
-            let error = match self.start().await {
+            let error = match self.start(None).await {
                 Ok(life) => return Ok(Some(life)),
                 Err(error) => error,
             };

@@ -18,12 +18,13 @@ use crate::{
     server::{self, DevSite, End, Ended, Gateway, HostedApp, Listeners, Tls},
 };
 use anyhow::Context;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::FusedFuture};
 use std::{
     net::SocketAddr,
     path::Path,
     pin::pin,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 use tokio::{
     net::TcpListener,
@@ -76,16 +77,17 @@ async fn serve_on(
     let engine = Engine::new()?;
     // Before the stores: it is slow, and they may still be another process's.
     let plugins = reload::prepare(&engine, &config.apps).await?;
+    // For all lives of this process, so that no signal in between is missed; and
+    // before it may be handed the stores, with which it must not just end.
+    let mut shutdown = pin!(shutdown()?.fuse());
     let mut handed = match predecessor {
         Some(predecessor) => predecessor.take_over().await?,
         None => Vec::new(),
     };
-    // For all lives of this process, so that no signal in between is missed.
-    let mut shutdown = pin!(shutdown()?.fuse());
     let tls = listeners.tls.as_ref().map(|(_, tls)| tls.clone());
     let runs = Arc::new(watch::Sender::new(config));
     let mut starter = Starter { engine, listen, log, tls: tls.clone(), runs, plugins };
-    let mut life = starter.start().await?;
+    let mut life = starter.start(predecessor.as_ref()).await?;
     // Once, unless a process that was to take over does not.
     loop {
         Addresses::of(&listeners).log();
@@ -123,7 +125,9 @@ async fn serve_on(
             }
             Ended::HandedOver { next, connections } => {
                 life.end();
-                match next.hand_over(connections).await {
+                let silence = config.store.as_ref().map_or(0, |store| store.takeover_timeout_s);
+                let silence = Duration::from_secs(silence);
+                match next.hand_over(connections, silence, shutdown.as_mut()).await {
                     Ok(process) => {
                         // A signal that came meanwhile was meant for whoever serves.
                         if shutdown.as_mut().now_or_never().is_some() {
@@ -133,11 +137,16 @@ async fn serve_on(
                     }
                     Err(back) => (sockets, handed) = back,
                 }
-                let Some(next_life) = starter.start_again(shutdown.as_mut()).await? else {
+                let again = match shutdown.is_terminated() {
+                    true => None,
+                    false => starter.start_again(shutdown.as_mut()).await?,
+                };
+                let Some(again) = again else {
+                    tracing::info!("shutting down, with the stores closed already");
                     service::stopping();
                     return Ok(());
                 };
-                life = next_life;
+                life = again;
             }
         }
         listeners = sockets.listeners(tls.clone())?;

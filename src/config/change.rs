@@ -94,6 +94,9 @@ pub const SETTINGS: &[Setting] = &[
     row!("store.restart_grace_ms", Restart, config => |c: &Config| {
         c.store.as_ref().map(|store| store.restart_grace_ms)
     }),
+    row!("store.takeover_timeout_s", Restart, config => |c: &Config| {
+        c.store.as_ref().map(|store| store.takeover_timeout_s)
+    }),
     row!("http.max_body_bytes", Now, config.http.max_body_bytes),
     row!("http.max_head_bytes", NextConnection, config.http.max_head_bytes),
     row!("http.max_frame_bytes", NextConnection, config.http.max_frame_bytes),

@@ -104,6 +104,15 @@ pub struct StoreFile {
     /// 60 000.
     #[serde(default = "restart_grace_ms")]
     pub restart_grace_ms: u64,
+    /// In an upgrade, how long the new process may be silent while it has the
+    /// store, before the old one ends it and goes on, in seconds (1 to 3600). It
+    /// says all along how far it is, however long that takes. Default 60.
+    #[serde(default = "takeover_timeout_s", deserialize_with = "wait_s")]
+    pub takeover_timeout_s: u64,
+}
+
+fn takeover_timeout_s() -> u64 {
+    60
 }
 
 fn restart_grace_ms() -> u64 {

@@ -74,6 +74,8 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// What clients have at least to come back after a restart, in milliseconds.
     pub restart_grace_ms: u64,
+    /// How long a process may be silent that takes over, in seconds.
+    pub takeover_timeout_s: u64,
 }
 
 /// What only `cometbox dev` uses.

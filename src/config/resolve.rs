@@ -61,6 +61,7 @@ pub(super) fn resolve(file: File, path: &Path) -> Result<Config, Wrong> {
         store: file.store.map(|store| StoreConfig {
             path: dir.join(store.path.get_ref()),
             restart_grace_ms: store.restart_grace_ms,
+            takeover_timeout_s: store.takeover_timeout_s,
         }),
         http: file.http,
         cors: file.cors,

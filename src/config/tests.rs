@@ -194,6 +194,7 @@ const TWO: &[(&str, &str, &str)] = &[
     ("tls.key", "\"auth.wasm\"", "\"readme.md\""),
     ("store.path", "\"a\"", "\"b\""),
     ("store.restart_grace_ms", "1", "2"),
+    ("store.takeover_timeout_s", "1", "2"),
     ("http.trusted_proxies", "[]", "[\"::1\"]"),
     ("http.forwarded_header", "\"forwarded\"", "\"x-forwarded-for\""),
     ("cors.origins", "[]", "[\"*\"]"),
@@ -266,7 +267,7 @@ fn apps_and_parts_that_come_and_go_wait_for_a_restart() {
     };
     for (text, named) in [
         (tls, &["tls.listen"][..]),
-        (store, &["store.path", "store.restart_grace_ms"]),
+        (store, &["store.path", "store.restart_grace_ms", "store.takeover_timeout_s"]),
         (&other, &["app b"]),
     ] {
         let (without, with) = (config(""), config(text));

@@ -87,6 +87,18 @@ impl Gateway {
     /// If the system gives no random numbers or no epoll instance, or the store
     /// of an app does not open.
     pub fn new(config: &Config, dev: Option<DevSite>) -> Result<Arc<Self>, StartError> {
+        Self::open(config, dev, &|_| ())
+    }
+
+    /// The same; `tell` hears how far it is with the stores, about once a second.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn open(
+        config: &Config,
+        dev: Option<DevSite>,
+        tell: &dyn Fn(&str),
+    ) -> Result<Arc<Self>, StartError> {
         let clock = Clock::start();
         let terms = SharedTerms::new(config);
         let readers = Readers::new(clock, terms.clone())?;
@@ -94,7 +106,8 @@ impl Gateway {
         let mut apps = BTreeMap::new();
         for app in &config.apps {
             let requests = metrics.requests_of(&app.name);
-            let kept = config.store.as_ref().map(|store| keeping::open(store, &app.name, clock));
+            let store = config.store.as_ref();
+            let kept = store.map(|store| keeping::open(store, &app.name, clock, tell));
             let hosted = HostedApp::new(app, clock, readers.clone(), requests, kept.transpose()?)?;
             apps.insert(app.name.clone(), hosted);
         }

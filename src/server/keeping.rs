@@ -11,8 +11,15 @@ use std::time::{Duration, Instant};
 /// Between two lines about the same store.
 const PROGRESS: Duration = Duration::from_secs(1);
 
-/// Opens the store of one app. Blocks for as long as reading it takes.
-pub(super) fn open(config: &StoreConfig, app: &str, clock: Clock) -> Result<Kept, OpenError> {
+/// Opens the store of one app. Blocks for as long as reading it takes; `tell`
+/// hears of each step meanwhile.
+pub(super) fn open(
+    config: &StoreConfig,
+    app: &str,
+    clock: Clock,
+    tell: &dyn Fn(&str),
+) -> Result<Kept, OpenError> {
+    tell(&format!("opening the store of {app}"));
     let folder = &config.path;
     std::fs::create_dir_all(folder).map_err(|error| OpenError::Failed {
         path: folder.clone(),
@@ -27,6 +34,7 @@ pub(super) fn open(config: &StoreConfig, app: &str, clock: Clock) -> Result<Kept
             told = Instant::now();
             let percent = done * 100 / all.max(1);
             tracing::info!(app, "reading the store: {percent} % of {all} rows");
+            tell(&format!("reading the store of {app}: {percent} %"));
         }
     })?;
     let last = opened.last_life;

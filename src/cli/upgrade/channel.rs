@@ -7,7 +7,7 @@ use rustix::{
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
         SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
-        sendmsg, socketpair,
+        send, sendmsg, socketpair,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ use std::{
 use tokio::{io::Interest, net::UnixStream};
 
 /// Of what is said here; raised when an older process would not understand.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 
 /// Largest message, in bytes; a socket takes some more at a time.
 pub(super) const MAX_MESSAGE_BYTES: usize = 128 << 10;
@@ -52,6 +52,9 @@ pub(super) enum Message {
     Connections { unread: Vec<ByteBuf> },
     /// From the old process: it has closed the stores.
     Yours,
+    /// From the new process, until it serves: what it is at. It is silent only
+    /// while it gets no further.
+    At { what: String },
     /// From the new process.
     Serving,
     /// From the new process, which ends.
@@ -102,6 +105,16 @@ impl Channel {
             }
         }
         Err(Errno::TOOMANYREFS.into())
+    }
+
+    /// Says something from where nobody can wait.
+    ///
+    /// # Errors
+    /// If the other end is gone, or has not listened for long.
+    pub(super) fn say(&self, message: &Message) -> io::Result<()> {
+        let bytes = rmp_serde::to_vec_named(message).map_err(io::Error::other)?;
+        send(&self.0, &bytes, SendFlags::NOSIGNAL)?;
+        Ok(())
     }
 
     /// What the other end says next; none if it is gone.

@@ -11,13 +11,14 @@
 //! | serves on | reads its configuration, compiles its plugins, then `ready` |
 //! | accepts nothing more, answers held reads, ends streams, closes the stores | |
 //! | `connections`: those of the front, each between two requests | |
-//! | `yours` | opens the stores, starts its plugins, then `serving` |
+//! | `yours` | opens the stores, starts its plugins (and says how far it is), then `serving` |
 //! | ends | |
 //!
 //! Whoever connects in between waits in the backlog of a socket that never
 //! closes. If the new process fails before it is `ready`, nothing has happened;
 //! if it fails later, the old one opens its stores again and goes on with the
-//! configuration and the plugins that it had. Before it starts another process,
+//! configuration and the plugins that it had; a process that is silent for long
+//! with the stores in its hands has failed, too. Before it starts another process,
 //! and once more before it closes its stores, it has them written: where that
 //! fails nobody takes over.
 

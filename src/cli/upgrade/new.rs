@@ -81,6 +81,13 @@ impl Predecessor {
         }
     }
 
+    /// Says what this process is at. To be called again and again while it gets
+    /// on, so that the other one knows.
+    pub(in super::super) fn at(&self, what: &str) {
+        // If nobody listens, it is no use either way.
+        let _ = self.channel.say(&Message::At { what: what.into() });
+    }
+
     /// Says that this process serves.
     pub(in super::super) async fn serving(self) {
         // If nobody hears it, the other process has ended in another way.

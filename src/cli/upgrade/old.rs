@@ -10,19 +10,23 @@ use super::{
     new::real,
 };
 use crate::server::{Gateway, Handed};
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use futures_util::future::FusedFuture;
 use serde_bytes::ByteBuf;
 use std::{
+    convert::Infallible,
     env,
     ffi::OsString,
     os::fd::AsFd,
     path::{self, Path, PathBuf},
+    pin::Pin,
     process::Stdio,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     process::{Child, Command},
     signal::unix::Signal,
+    time::timeout,
 };
 
 /// How long a new process may take to load its plugins. Meanwhile this one
@@ -32,6 +36,9 @@ const READY_WITHIN: Duration = Duration::from_secs(300);
 /// How long a process may take to be gone that was killed. One that waits for its
 /// disk is not.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Between two lines about what a new process is at.
+const STEP: Duration = Duration::from_secs(2);
 
 /// What a message about connections takes at most of what was read of them, in
 /// bytes: half of it is room for the rest.
@@ -148,9 +155,10 @@ impl Upgrader<'_> {
         let ready = async {
             // If it is gone already, how it ended says more.
             let _ = channel.send(&hello, &descriptors).await;
-            expect(&channel, &mut child, |message| matches!(message, Message::Ready)).await
+            let is_ready = |message: &Message| matches!(message, Message::Ready);
+            expect(&channel, &mut child, READY_WITHIN, asker, is_ready).await
         };
-        match tokio::time::timeout(READY_WITHIN, ready).await {
+        match timeout(READY_WITHIN, ready).await {
             Ok(Ok(())) => {
                 asker.step("its plugins are loaded").await;
                 // That took its time. If it fails, the new process is told by the end
@@ -169,24 +177,33 @@ impl Upgrader<'_> {
 
 /// Ends a process that is ours still, or gone.
 async fn kill(child: &mut Child) {
-    if tokio::time::timeout(KILLED_WITHIN, child.kill()).await.is_err() {
+    if timeout(KILLED_WITHIN, child.kill()).await.is_err() {
         tracing::error!("the new process does not even end when it is killed: its disk hangs?");
     }
 }
 
-/// Waits for a word of the new process.
+/// Waits for a word of the new process, as long as it is not silent for this long.
+/// Who asked is told what it is at, now and then.
 async fn expect(
     channel: &Channel,
     child: &mut Child,
+    silence: Duration,
+    asker: &mut Asker,
     is_it: impl Fn(&Message) -> bool,
 ) -> anyhow::Result<()> {
+    let is_silent = |_| anyhow!("the new process has said nothing for {} s", silence.as_secs());
+    let mut told = Instant::now();
     loop {
-        match channel.receive().await? {
+        match timeout(silence, channel.receive()).await.map_err(is_silent)?? {
             Some((Message::Failed { why }, _)) => bail!("the new process: {why}"),
+            Some((Message::At { what }, _)) if told.elapsed() >= STEP => {
+                told = Instant::now();
+                asker.step(&what).await;
+            }
             Some((message, _)) if is_it(&message) => return Ok(()),
             Some(_) => {}
             None => {
-                let status = child.wait().await?;
+                let status = timeout(silence, child.wait()).await.map_err(is_silent)??;
                 bail!("the new process ended by itself ({status})")
             }
         }
@@ -210,15 +227,28 @@ impl Successor {
         self.sockets
     }
 
-    /// Hands over, once the stores are closed. Returns the process that serves;
-    /// if that fails, what this one goes on with.
+    /// Hands over, once the stores are closed, to a process that may be silent for
+    /// so long. If `shutdown` comes meanwhile, it is told to end as well, as soon as
+    /// it serves. Returns the process that serves; if that fails, what this one
+    /// goes on with.
     pub(in super::super) async fn hand_over(
         mut self,
         handed: Vec<Handed>,
+        silence: Duration,
+        shutdown: Pin<&mut impl FusedFuture<Output = ()>>,
     ) -> Result<u32, (Sockets, Vec<Handed>)> {
         self.asker.step("held reads are answered, and the store is closed").await;
         let process = self.child.id().unwrap_or_default();
-        match self.give(&handed).await {
+        let passed_on = async {
+            shutdown.await;
+            service::terminate(process);
+            std::future::pending::<Infallible>().await
+        };
+        let given = tokio::select! {
+            given = self.give(&handed, silence) => given,
+            never = passed_on => match never {},
+        };
+        match given {
             Ok(()) => {
                 service::main_process(process);
                 self.asker.done(&format!("process {process} serves")).await;
@@ -233,7 +263,18 @@ impl Successor {
         }
     }
 
-    async fn give(&mut self, handed: &[Handed]) -> anyhow::Result<()> {
+    async fn give(&mut self, handed: &[Handed], silence: Duration) -> anyhow::Result<()> {
+        // It may have stopped to listen.
+        let sent = timeout(silence, self.send_all(handed)).await;
+        sent.with_context(|| format!("the new process takes nothing for {silence:?}"))?;
+        let Self { channel, child, asker, .. } = self;
+        let serves = |message: &Message| matches!(message, Message::Serving);
+        expect(channel, child, silence, asker, serves).await
+    }
+
+    /// The connections, and that all is the new process's. If it is gone, how it
+    /// ended says more than an error here.
+    async fn send_all(&self, handed: &[Handed]) {
         let mut rest = handed;
         while !rest.is_empty() {
             let (some, others) = rest.split_at(batch(rest));
@@ -247,9 +288,7 @@ impl Successor {
             }
             rest = others;
         }
-        // If it is gone by now, how it ended says more than an error here.
         let _ = self.channel.send(&Message::Yours, &[]).await;
-        expect(&self.channel, &mut self.child, |message| matches!(message, Message::Serving)).await
     }
 }
 

@@ -136,7 +136,8 @@ fn what_cannot_change_is_named_until_a_restart() {
     );
     for (round, changed) in [(1, "app lab: publish_keys"), (2, "nothing else than before")] {
         let said = gateway.reload_all_of(&text);
-        let waiting = "listen, admin, store.path, store.restart_grace_ms, app other\n";
+        let waiting = "listen, admin, store.path, store.restart_grace_ms, \
+                       store.takeover_timeout_s, app other\n";
         let named = format!("WARN what needs a restart or `cometbox upgrade` to change: {waiting}");
         assert!(said.contains(&named), "{round}: {said}");
         let report = format!("configuration reloaded: {changed}; not changed: {waiting}");

@@ -201,6 +201,39 @@ fn a_process_that_dies_while_it_takes_over_is_replaced_by_the_old_one() {
 }
 
 #[test]
+fn a_process_that_is_silent_while_it_takes_over_is_replaced_and_a_slow_one_is_not() {
+    for (case, signal, says) in [
+        ("it is stopped", Some("STOP"), "the new process has said nothing for 3 s"),
+        ("it is slow, and fails in its own time", None, "load: "),
+    ] {
+        let service = Service::start_with_settings(&app(""), "takeover_timeout_s = 3");
+        let mut client = Client::connect(service.addr);
+        let key = client.open("ann");
+        client.publish_to("ann", "1");
+        // Its plugin thinks for longer than it may be silent, with the store open.
+        let thinks = app("settings = { load = \"loop\" }");
+        service.configure(&thinks.replace("load_ms = 60_000", "load_ms = 7_000"));
+        let first = service.process();
+        std::thread::scope(|scope| {
+            let upgrade = scope.spawn(|| service.upgrade());
+            eventually(|| service.log().contains("the store is read"), "it has the store");
+            if let Some(signal) = signal {
+                service.signal_started(signal);
+            }
+            let (said, is_upgraded) = upgrade.join().expect("the command ends");
+            assert!(!is_upgraded && said.contains(says), "{case}: {said}");
+            let is_heard = said.contains("its plugins load what they need");
+            assert_eq!(is_heard, signal.is_none(), "{case}: {said}");
+        });
+        assert_eq!(service.process(), first, "{case}");
+        let read = waiting(&mut client, &key, 0).json();
+        assert_eq!(read["messages"][0]["data"], 1, "{case}");
+        client.publish_to("ann", "2");
+        assert_eq!(waiting(&mut client, &key, 1).json()["messages"][0]["data"], 2, "{case}");
+    }
+}
+
+#[test]
 fn a_signal_to_end_is_for_whichever_process_comes_to_serve() {
     for (name, settings, is_killed) in
         [("the new one", "", false), ("the old one, again", "settings = { load = \"loop\" }", true)]

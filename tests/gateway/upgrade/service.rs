@@ -57,6 +57,14 @@ impl Service {
         Self::start_with(folder, &format!("{config}\n{store}"), command)
     }
 
+    /// With more settings of its store.
+    pub fn start_with_settings(config: &str, settings: &str) -> Self {
+        let folder = temporary();
+        let store = store(folder.path());
+        let config = format!("{config}\n{store}{settings}\n");
+        Self::start_with(folder, &config, |place| place.serve())
+    }
+
     pub fn start_without_store(config: &str) -> Self {
         Self::start_with(temporary(), config, |place| place.serve())
     }
