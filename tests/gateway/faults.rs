@@ -3,6 +3,7 @@
 mod calendar;
 mod failing;
 mod slow;
+mod starting;
 
 use crate::{
     mend::{run, said},
