@@ -358,23 +358,38 @@ impl Database {
     }
 
     /// Gives pages that nothing uses back to the file system; some at a time.
-    pub fn give_back(&self) -> rusqlite::Result<()> {
+    /// Returns whether there are more.
+    pub fn give_back(&self) -> rusqlite::Result<bool> {
         self.look_at(self.vacuum())
     }
 
-    fn vacuum(&self) -> rusqlite::Result<()> {
-        let free: u32 =
-            self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
-        // A quarter stays: a file that breathes would grow again at once.
-        let all: u32 = self.connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
-        if free > all / 4 && free > MAX_PAGES_FREED {
-            let sql = format!("PRAGMA incremental_vacuum({MAX_PAGES_FREED})");
-            let mut statement = self.connection.prepare_cached(&sql)?;
-            let mut rows = statement.query(())?;
-            // Each step gives back a page.
-            while rows.next()?.is_some() {}
+    fn vacuum(&self) -> rusqlite::Result<bool> {
+        if !self.is_roomy()? {
+            return Ok(false);
         }
-        Ok(())
+        let sql = format!("PRAGMA incremental_vacuum({MAX_PAGES_FREED})");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(())?;
+        // Each step gives back a page.
+        while rows.next()?.is_some() {}
+        drop(rows);
+        if self.is_roomy()? {
+            return Ok(true);
+        }
+        // The file itself is cut when the log is carried into it, which may be long in
+        // coming where nothing is written.
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))?;
+        Ok(false)
+    }
+
+    /// Whether so much is free that some is to be given back.
+    fn is_roomy(&self) -> rusqlite::Result<bool> {
+        let pages = |which: &str| {
+            self.connection.pragma_query_value(None, which, |row| row.get::<_, u32>(0))
+        };
+        let (free, all) = (pages("freelist_count")?, pages("page_count")?);
+        // A quarter stays: a file that breathes would grow again at once.
+        Ok(free > all / 4 && free > MAX_PAGES_FREED)
     }
 
     /// Everything is written: the process ends in order.

@@ -50,6 +50,9 @@ const TRY_WITHIN: Duration = Duration::from_secs(10);
 /// When nothing happens, how often it is noted that the process is there.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
+/// Then, before some more of what is free is given back to the file system.
+const NEXT_SPACE: Duration = Duration::from_millis(50);
+
 /// What a publisher waits for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -240,6 +243,7 @@ impl Opened {
             name: name.into(),
             now: Box::new(now),
             batch: Batch::default(),
+            is_roomy: false,
         };
         let writer = std::thread::Builder::new()
             .name(format!("store {name}"))
@@ -371,6 +375,8 @@ struct Writer {
     name: String,
     now: Box<dyn Fn() -> Moment + Send>,
     batch: Batch,
+    /// More can be given back to the file system.
+    is_roomy: bool,
 }
 
 impl Writer {
@@ -398,9 +404,10 @@ impl Writer {
                         }
                         progress.failing = None;
                     });
-                    if let Err(error) = self.database.give_back() {
+                    self.is_roomy = self.database.give_back().unwrap_or_else(|error| {
                         tracing::debug!(app = self.name, %error, "no space given back");
-                    }
+                        false
+                    });
                 }
                 Err(error) => {
                     if !is_failing {
@@ -447,7 +454,7 @@ impl Writer {
             let until = Instant::now() + retry;
             while !waiting.ends && !self.shared.wake.wait_until(&mut waiting, until).timed_out() {}
         } else {
-            let until = Instant::now() + SIGN_OF_LIFE;
+            let until = Instant::now() + if self.is_roomy { NEXT_SPACE } else { SIGN_OF_LIFE };
             let on_disk = self.shared.progress.borrow().on_disk;
             while waiting.changes.is_empty() && waiting.sync_up_to <= on_disk {
                 if waiting.ends {

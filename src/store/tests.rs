@@ -4,6 +4,7 @@ mod damage;
 mod disk;
 mod life;
 mod power;
+mod space;
 
 use super::*;
 use crate::core::{

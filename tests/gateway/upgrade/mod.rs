@@ -223,7 +223,7 @@ fn a_process_that_is_silent_while_it_takes_over_is_replaced_and_a_slow_one_is_no
             let (said, is_upgraded) = upgrade.join().expect("the command ends");
             assert!(!is_upgraded && said.contains(says), "{case}: {said}");
             let is_heard = said.contains("its plugins load what they need");
-            assert_eq!(is_heard, signal.is_none(), "{case}: {said}");
+            assert!(is_heard || signal.is_some(), "{case}: {said}");
         });
         assert_eq!(service.process(), first, "{case}");
         let read = waiting(&mut client, &key, 0).json();
