@@ -1,18 +1,19 @@
 //! What a file gives back, and what happens where it cannot.
 
+mod company;
 mod damage;
 mod disk;
 mod life;
 mod power;
 mod space;
 
-use super::*;
+use super::{batch::Batch, *};
 use crate::core::{
     CloseCause, FullPolicy, KeptEpitaph, KeptGroup, KeptMailbox, KeptPublish, KeptSeat, Key, Kind,
     MailboxLimits, Marks, Message, Name, Payload, PluginName, PluginTimer, PublishId, Run,
     SendReport, Sent, Uid,
 };
-use std::{fs, io::Write as _};
+use std::{fs, io::Write as _, time::Instant};
 
 const CALENDAR: Calendar = Calendar { unix_ms_at_0: 1_700_000_000_000 };
 
