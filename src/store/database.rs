@@ -137,16 +137,18 @@ impl Database {
     }
 
     /// Times go on from when the process before was last seen, by as much as the
-    /// system's calendar says has passed since. So it does not matter how that was
-    /// set while the process ran; and where it was set back afterwards, nothing has
-    /// passed, and what was to happen soon does not wait for longer.
+    /// system's calendar says has passed since: it does not matter how that was set
+    /// while the process ran. Never by more than up to the system's time of now,
+    /// since one that was wrong and is set right between two processes would have
+    /// everything expire; and where it was set back, nothing has passed, so that what
+    /// was to happen soon does not wait for longer.
     pub fn go_on_from_last_life(&mut self, now: Millis) -> rusqlite::Result<()> {
         let sql = "SELECT seen, ahead FROM life";
         let (seen, ahead) = self
             .connection
             .query_row(sql, (), |row| Ok((unsigned(row, 0)?, row.get::<_, i64>(1)?)))?;
         let system = Moment { mono: now, unix_ms: self.calendar.unix(now) };
-        let today = seen.max(system.unix_ms.saturating_add_signed(ahead));
+        let today = seen.max(system.unix_ms.saturating_add_signed(ahead.min(0)));
         self.calendar.unix_ms_at_0 = today.saturating_sub(now);
         self.note_calendar(system);
         Ok(())

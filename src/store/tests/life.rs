@@ -32,7 +32,8 @@ fn only_time_between_two_processes_counts() {
         ("set back while it ran", -HOUR_MS, -HOUR_MS, 0),
         ("an hour away", 0, HOUR_MS, HOUR_MS),
         ("set forward while it ran, and an hour away", HOUR_MS, 2 * HOUR_MS, HOUR_MS),
-        ("set back while it ran, and an hour away", -HOUR_MS, 0, HOUR_MS),
+        ("set back while it ran, and right again in between", -HOUR_MS, 0, 0),
+        ("set back while it ran, and then two hours away", -HOUR_MS, HOUR_MS, HOUR_MS),
         ("set back in between", 0, -HOUR_MS, 0),
     ] {
         let folder = Folder::new();
