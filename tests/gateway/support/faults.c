@@ -1,6 +1,10 @@
-/* What the system does for a gateway, changed as a test says: syncs that take
-   long or do not end, writes and syncs that fail, a calendar that jumps. To be
-   loaded by LD_PRELOAD.
+/* What the system does for a gateway, changed as a test says: reads and syncs
+   that take long or do not end, writes and syncs that fail, syncs that do
+   nothing, a calendar that jumps. To be loaded by LD_PRELOAD.
+
+   What the disk has of a store is kept aside, if the test wants it: a sync of the
+   log brings the pages there that were written since the last one, and a sync of
+   the file all of it. What is not there is gone when the power fails.
 
    A sync that fails does what it does on Linux: the pages that it was for count
    as clean, so that no later sync writes them, though they can be read. Which
@@ -15,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,6 +37,9 @@ struct control {
     volatile uint64_t sync_error;  /* and of syncs of its log */
     volatile uint64_t file_error;  /* and, once that was synced, of its file */
     volatile int64_t calendar_ms;  /* the calendar is ahead by so much */
+    volatile uint64_t read_ms;     /* a read of a store takes so long */
+    volatile uint64_t syncs_lie;   /* syncs say yes and do nothing */
+    volatile uint64_t has_disk;    /* what was synced, of one store, is kept aside */
     /* Told to it. */
     volatile uint64_t writes;
     volatile uint64_t syncs;         /* that have ended well */
@@ -62,6 +70,33 @@ __attribute__((constructor)) static void begin(void) {
 
 enum kind { OTHER, STORE, LOG };
 
+/* Else the test would blame the gateway. */
+static void fail(const char *what) {
+    perror(what);
+    abort();
+}
+
+/* Brings what is in a file to the disk: of the log, the pages that are dirty. (The
+   journal by which SQLite makes a new file passes for that file, whose own sync
+   comes behind it and before anything is served.) */
+static void bring(int fd, enum kind kind) {
+    char path[4096], page[PAGE_BYTES];
+    struct stat file;
+    snprintf(path, sizeof path, "%s-%s", getenv("COMETBOX_FAULTS"), kind == LOG ? "log" : "file");
+    int disk = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (disk < 0 || fstat(fd, &file) || ftruncate(disk, file.st_size))
+        fail(path);
+    for (uint64_t at = 0; at < (uint64_t)file.st_size; at += PAGE_BYTES) {
+        uint64_t number = at / PAGE_BYTES;
+        if (kind == LOG && (number >= MAX_PAGES || !control->dirty[number]))
+            continue;
+        ssize_t length = pread(fd, page, sizeof page, (off_t)at);
+        if (length < 0 || pwrite(disk, page, (size_t)length, (off_t)at) != length)
+            fail(path);
+    }
+    close(disk);
+}
+
 /* What kind of file that is, by its name. */
 static enum kind kind_of(int fd) {
     char link[32], path[4096];
@@ -75,6 +110,13 @@ static enum kind kind_of(int fd) {
     if (!strstr(path, ".sqlite"))
         return OTHER;
     return strcmp(path + length - 4, "-wal") ? STORE : LOG;
+}
+
+ssize_t pread64(int fd, void *bytes, size_t count, off64_t at) {
+    REAL(pread64);
+    if (control && control->read_ms && kind_of(fd) != OTHER)
+        usleep((useconds_t)(control->read_ms * 1000));
+    return real(fd, bytes, count, at);
 }
 
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
@@ -117,6 +159,11 @@ int fsync(int fd) {
     while (control->syncs_stop)
         usleep(1000);
     static int log_was_synced;
+    if (control->syncs_lie) {
+        __atomic_sub_fetch(&control->waiting_syncs, 1, __ATOMIC_SEQ_CST);
+        __atomic_add_fetch(&control->syncs, 1, __ATOMIC_SEQ_CST);
+        return 0;
+    }
     int result = real(fd), error = 0;
     if (kind == LOG) {
         error = (int)control->sync_error;
@@ -124,6 +171,8 @@ int fsync(int fd) {
     } else if (log_was_synced) {
         error = (int)control->file_error;
     }
+    if (control->has_disk && !error)
+        bring(fd, kind);
     for (uint64_t page = 0; kind == LOG && page < MAX_PAGES; page++) {
         control->lost[page] |= error ? control->dirty[page] : 0;
         control->dirty[page] = 0;

@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    io::ErrorKind,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::Command,
@@ -20,15 +21,24 @@ const WRITE_ERROR: u64 = 16;
 const SYNC_ERROR: u64 = 24;
 const FILE_ERROR: u64 = 32;
 const CALENDAR_MS: u64 = 40;
-const WRITES: u64 = 48;
-const SYNCS: u64 = 56;
-const WAITING_SYNCS: u64 = 64;
-const DIRTY: u64 = 72;
+const READ_MS: u64 = 48;
+const SYNCS_LIE: u64 = 56;
+const HAS_DISK: u64 = 64;
+const WRITES: u64 = 72;
+const SYNCS: u64 = 80;
+const WAITING_SYNCS: u64 = 88;
+const DIRTY: u64 = 96;
 const LOST: u64 = DIRTY + MAX_PAGES as u64;
 const CONTROL_BYTES: u64 = LOST + MAX_PAGES as u64;
 
+/// The files of the app `lab`, and where the library keeps what the disk has of
+/// them.
+const FILES: [(&str, &str); 2] = [("lab.sqlite", "it-file"), ("lab.sqlite-wal", "it-log")];
+
 /// "Input/output error", as broken disks have it.
 const EIO: u64 = 5;
+/// "No space left on device".
+const ENOSPC: u64 = 28;
 
 /// The library, built once per run of the tests.
 static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -63,9 +73,22 @@ impl Faults {
         Self { control, dir }
     }
 
+    /// The same, where the power can be cut: what the disk has of the app `lab` is
+    /// known. No gateway may end in order.
+    pub fn with_disk() -> Self {
+        let this = Self::new();
+        this.say(HAS_DISK, 1);
+        this
+    }
+
     /// What the gateway's environment says.
     pub fn environment(&self) -> [(&'static str, PathBuf); 2] {
         [("LD_PRELOAD", LIBRARY.clone()), ("COMETBOX_FAULTS", self.dir.path().join("it"))]
+    }
+
+    /// A read of a store takes so long, from the next one on.
+    pub fn reads_take(&self, time: Duration) {
+        self.say(READ_MS, time.as_millis() as u64);
     }
 
     /// A sync takes so long, from the next one on.
@@ -82,6 +105,11 @@ impl Faults {
         self.say(WRITE_ERROR, if fail { EIO } else { 0 });
     }
 
+    /// Writes fail as they do on a full disk.
+    pub fn fill(&self, is_full: bool) {
+        self.say(WRITE_ERROR, if is_full { ENOSPC } else { 0 });
+    }
+
     /// Syncs of a log fail, and what they were for does not reach the disk by a
     /// later one.
     pub fn fail_syncs(&self, fail: bool) {
@@ -91,6 +119,11 @@ impl Faults {
     /// Syncs of the file fail when its log is carried into it.
     pub fn fail_syncs_of_files(&self, fail: bool) {
         self.say(FILE_ERROR, if fail { EIO } else { 0 });
+    }
+
+    /// From now on syncs say that they have done what they have not.
+    pub fn skip_syncs(&self) {
+        self.say(SYNCS_LIE, 1);
     }
 
     /// The calendar is ahead of the right one by so many seconds.
@@ -115,27 +148,41 @@ impl Faults {
 
     /// Pages of the log that no sync has brought to the disk since one failed.
     pub fn unsynced_pages(&self) -> usize {
-        self.unsynced().len()
-    }
-
-    /// The power fails, with nobody there: these pages are gone. How many they are.
-    pub fn lose_unsynced(&self, log: &Path) -> usize {
-        let log = OpenOptions::new().write(true).open(log).expect("there is a log");
-        let len = log.metadata().expect("it is open").len();
-        let pages = self.unsynced();
-        for page in &pages {
-            let at = (page * PAGE_BYTES) as u64;
-            let rest = len.saturating_sub(at).min(PAGE_BYTES as u64) as usize;
-            log.write_all_at(&vec![0; rest], at).expect("it can be written");
-        }
-        self.control.write_all_at(&vec![0; 2 * MAX_PAGES], DIRTY).expect("it can be written");
-        pages.len()
-    }
-
-    fn unsynced(&self) -> Vec<usize> {
         let mut lost = vec![0; MAX_PAGES];
         self.control.read_exact_at(&mut lost, LOST).expect("it is as long");
-        (0..MAX_PAGES).filter(|page| lost[*page] != 0).collect()
+        lost.iter().filter(|is_lost| **is_lost != 0).count()
+    }
+
+    /// The power fails, and the gateway is gone: of its store in this folder there
+    /// is what was synced, and of the pages that were not those that `keeps` says.
+    /// How many pages are gone.
+    pub fn cut_power(&self, store: &Path, mut keeps: impl FnMut() -> bool) -> usize {
+        let mut gone = 0;
+        for (file, disk) in FILES {
+            let (file, disk) = (store.join(file), self.dir.path().join(disk));
+            let mut left = fs::read(&disk).unwrap_or_else(|error| match error.kind() {
+                ErrorKind::NotFound => Vec::new(),
+                _ => panic!("{error}"),
+            });
+            let was = fs::read(&file).expect("a gateway has made it");
+            for (number, page) in was.chunks(PAGE_BYTES).enumerate() {
+                let (begin, end) = (number * PAGE_BYTES, number * PAGE_BYTES + page.len());
+                if left.get(begin..end) == Some(page) {
+                    continue;
+                }
+                if keeps() {
+                    left.resize(left.len().max(end), 0);
+                    left[begin..end].copy_from_slice(page);
+                } else {
+                    gone += 1;
+                }
+            }
+            for path in [file, disk] {
+                fs::write(path, &left).expect("it can be written");
+            }
+        }
+        self.control.write_all_at(&vec![0; 2 * MAX_PAGES], DIRTY).expect("it can be written");
+        gone
     }
 
     fn say(&self, at: u64, number: u64) {
