@@ -1,7 +1,7 @@
 //! Publishes with an id: whoever does not know whether the first one arrived asks
 //! again, and nothing is doubled.
 
-use crate::support::{Client, Gateway, Response, lab};
+use crate::support::{Client, Gateway, Response, lab, number};
 use serde_json::{Value, json};
 use std::{net::TcpStream, path::Path, sync::Barrier, time::Duration};
 
@@ -104,8 +104,7 @@ fn an_answer_that_was_lost_can_be_asked_for_again() {
 /// random moments.
 #[test]
 fn a_publisher_that_tries_again_is_heard_once_whenever_gateways_die() {
-    let seed = std::env::var("COMETBOX_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    let seed = number("COMETBOX_SEED").unwrap_or_else(|| fastrand::u64(..));
     let mut random = fastrand::Rng::with_seed(seed);
     // As many as can come in all rounds.
     let limits = ", mailbox_messages = 1_000_000, max_mailbox_messages = 1_000_000, \

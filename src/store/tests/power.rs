@@ -167,7 +167,10 @@ impl Lives {
 
 #[test]
 fn what_is_left_is_whole_and_all_that_was_synced() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |name: &str| {
+        let text = std::env::var(name).ok()?;
+        Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is not a number: {text:?}")))
+    };
     let seeds = number("COMETBOX_SEEDS").unwrap_or(SEEDS);
     let seeds = number("COMETBOX_SEED").map_or(0..seeds, |seed| seed..seed + 1);
     let (started, mut power_cuts) = (Instant::now(), 0);

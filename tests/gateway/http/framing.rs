@@ -1,6 +1,7 @@
 //! The front and hyper are two readers of HTTP/1.1: they must not disagree
 //! about where a request ends. Random input, mostly nearly right, goes to both.
 
+use crate::support::number;
 use bytes::Bytes;
 use cometbox::{
     config::HttpConfig,
@@ -193,7 +194,7 @@ fn cuts(rng: &mut Rng, bytes: usize) -> Vec<usize> {
 fn the_two_readers_agree_about_every_request() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let config = HttpConfig { max_head_bytes: 8192, ..HttpConfig::default() };
-    let only: Option<u64> = std::env::var("COMETBOX_SEED").ok().and_then(|seed| seed.parse().ok());
+    let only = number("COMETBOX_SEED");
     let (mut front_requests, mut handed_over) = (0, 0);
     let new = fastrand::u64(CASES..1 << 62);
     let all = || (0..CASES).chain(new..new + CASES).collect();

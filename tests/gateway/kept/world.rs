@@ -1,11 +1,12 @@
 //! Publishers, readers and clients that come and go, while gateways do.
 
 use super::{line::Line, link::Link};
+use crate::support::PATIENCE;
 use serde_json::{Value, json};
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
 };
@@ -38,6 +39,10 @@ pub struct World {
     /// What was closed, or may have been.
     gone: Mutex<Vec<Shared>>,
     next: AtomicU64,
+    /// Publishes that were acknowledged.
+    acknowledged: Mutex<u64>,
+    /// There is one more.
+    one_more: Condvar,
 }
 
 pub fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -85,8 +90,23 @@ impl World {
                 for line in &lines {
                     lock(line).acked.insert((publisher, n));
                 }
+                *lock(&self.acknowledged) += 1;
+                self.one_more.notify_all();
             }
         }
+    }
+
+    /// Publishes that were acknowledged so far.
+    pub fn acknowledged(&self) -> u64 {
+        *lock(&self.acknowledged)
+    }
+
+    /// Waits until so many were.
+    pub fn wait_for(&self, count: u64) {
+        let acknowledged = lock(&self.acknowledged);
+        let waited = self.one_more.wait_timeout_while(acknowledged, PATIENCE, |it| *it < count);
+        let (acknowledged, _) = waited.expect("nobody panics with it");
+        assert!(*acknowledged >= count, "{acknowledged} of {count} were acknowledged");
     }
 
     fn receivers(&self, publisher: u64, n: u64) -> (Value, Vec<Shared>) {

@@ -11,6 +11,7 @@ mod reading;
 mod store;
 mod world;
 
+use crate::support::number;
 use std::{ops::Range, panic, time::Instant};
 use store::Fault;
 use world::World;
@@ -30,10 +31,6 @@ fn run(mut world: World) -> World {
 }
 
 fn seeds() -> Range<u64> {
-    let number = |name: &str| {
-        let text = std::env::var(name).ok()?;
-        Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")))
-    };
     match number("COMETBOX_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("COMETBOX_SEEDS").unwrap_or(SEEDS),
