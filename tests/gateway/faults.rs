@@ -2,6 +2,7 @@
 
 mod calendar;
 mod failing;
+mod refusing;
 mod slow;
 mod starting;
 
