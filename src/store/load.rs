@@ -10,7 +10,7 @@ use rusqlite::{Connection, Row};
 use std::path::Path;
 
 /// How often progress is told, in rows.
-const ROWS_PER_PROGRESS: u64 = 10_000;
+pub(super) const ROWS_PER_PROGRESS: u64 = 10_000;
 
 /// What is left of a store while it is read.
 pub(super) struct Load<'a> {

@@ -182,6 +182,20 @@ fn what_was_written_is_read_however_it_was_split() {
 }
 
 #[test]
+fn progress_rises_to_all() {
+    let folder = Folder::new();
+    let messages = 2 * load::ROWS_PER_PROGRESS - 1;
+    let sent = (2..).take(messages as usize).map(|id| sent(id, Kind::Text, b"", &[(1, id)]));
+    let changes = [mailbox(1, "ann")].into_iter().chain(sent).collect();
+    write(&folder, changes, usize::MAX, true);
+    let mut told = Vec::new();
+    open(&folder.file(), CALENDAR, LATER, &mut |done, all| told.push((done, all)))
+        .expect("it opens");
+    let all = messages + 1;
+    assert_eq!(told, [(load::ROWS_PER_PROGRESS, all), (all, all)]);
+}
+
+#[test]
 fn times_are_those_of_the_calendar() {
     let folder = Folder::new();
     write(&folder, changes(), 100, true);

@@ -4,7 +4,7 @@ use crate::{
     late::is_quiet,
     support::{Client, Faults, Gateway, Response, eventually, lab},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{path::Path, thread, time::Duration};
 
 /// Publishers at the same time.
@@ -109,4 +109,30 @@ fn on_a_slow_disk_publishers_share_what_they_wait_for() {
     let gateway = Gateway::start(&config(store.path()));
     let all = (0..CROWD).flat_map(|it| (0..EACH).map(move |n| format!("{it:02} {n}")));
     assert_eq!(waiting(&mut gateway.client(), &path), all.collect::<Vec<_>>());
+}
+
+/// With one that is read slowly there is time to say so.
+#[test]
+fn a_start_that_takes_long_says_how_far_it_is() {
+    const MESSAGES: usize = 12_000;
+    let (faults, store) = (Faults::new(), tempfile::tempdir().expect("a temporary folder"));
+    let room = "limits = { mailbox_messages = 20_000, max_mailbox_messages = 20_000 }";
+    let path = store.path().display().to_string();
+    let config = format!("{}[store]\npath = {path:?}\n", lab(room));
+    let mut gateway = Gateway::start_with(&faults, &config);
+    let mut client = gateway.client();
+    client.open("ann");
+    let item = json!({ "to": { "mailboxes": ["ann"] }, "data": "x".repeat(50) });
+    let items = json!(vec![item; 1_000]).to_string();
+    for _ in 0..MESSAGES / 1_000 {
+        assert_eq!(client.publish(&items).status, 200);
+    }
+    gateway.signal("TERM");
+    gateway.wait();
+    faults.reads_take(Duration::from_millis(10));
+    let gateway = Gateway::start_with(&faults, &config);
+    let log = gateway.log();
+    let told = log.split("reading the store: ").nth(1).unwrap_or_else(|| panic!("silent: {log}"));
+    let all = MESSAGES + 1;
+    assert!(told.contains(&format!(" % of {all} rows")), "{log}");
 }
