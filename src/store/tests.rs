@@ -3,6 +3,7 @@
 mod company;
 mod damage;
 mod disk;
+mod golden;
 mod life;
 mod power;
 mod space;

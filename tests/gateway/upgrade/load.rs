@@ -1,5 +1,5 @@
-//! Upgrades under load, back and forth between two versions: nobody is refused,
-//! nothing is lost or doubled, and a client sees a reconnect at most.
+//! Upgrades under load, back and forth between two names of the binary: nobody is
+//! refused, nothing is lost or doubled, and a client sees a reconnect at most.
 
 use super::{
     app,

@@ -1,5 +1,7 @@
 //! A gateway as a service is: whichever process serves at the moment, started
-//! from a link that leads to one version or the other.
+//! from a link that leads to one name of the binary or the other. Both are of one
+//! version: that a store of an older one opens is tested with a file
+//! (src/store/tests/golden.rs).
 
 use crate::support::{BINARY, Client, PATIENCE, eventually};
 use std::{
@@ -14,7 +16,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// The versions: the same program under two names.
+/// What stands for two versions: the same program under two names.
 pub const VERSIONS: [&str; 2] = ["v1", "v2"];
 
 pub struct Service {
