@@ -18,6 +18,11 @@ REST_S = 15
 # How long the load runs that is killed.
 LOAD_S = 4
 
+# A start that takes longer than this, for each million messages, has failed; and one that needs more memory
+# at any moment than so many times what is held REST_S later.
+MAX_SECONDS_PER_MILLION = 10
+MAX_PEAK = 1.4
+
 
 def measure(programs, options, cores, folder):
     mailboxes, each = options.mailboxes, options.waiting
@@ -26,13 +31,14 @@ def measure(programs, options, cores, folder):
         start = lambda durability: Gateway(programs["cometbox"], place, durability, cores[0])
         with start("none") as gateway:
             print("recovery: an empty store", file=sys.stderr)
-            rows.append(row("nothing", gateway))
+            rows.append(row("nothing", gateway)[0])
             print(f"recovery: {mailboxes} mailboxes with {each} messages each", file=sys.stderr)
             fill(gateway, mailboxes, each)
             end_s = gateway.end()
         with start("os") as gateway:
-            rows.append(row("after an orderly stop", gateway))
-            failures += check(gateway, mailboxes, each)
+            found, failed = row("after an orderly stop", gateway)
+            rows.append(found)
+            failures += failed + check(gateway, mailboxes, each)
             # It dies while it is busy.
             running = load(programs, gateway, cores[1], "publish", seconds=60)
             time.sleep(LOAD_S)
@@ -40,8 +46,9 @@ def measure(programs, options, cores, folder):
             running.kill()
             running.communicate()
         with start("os") as gateway:
-            rows.append(row("after `kill -9` at full load", gateway))
-            failures += check(gateway, mailboxes, each)
+            found, failed = row("after `kill -9` at full load", gateway)
+            rows.append(found)
+            failures += failed + check(gateway, mailboxes, each)
     return "\n\n".join([table(rows), note(mailboxes, each, end_s)]), failures
 
 
@@ -73,6 +80,7 @@ def publish(client, items):
 
 
 def row(title, gateway):
+    """Its line of the table, and what of it is over a bound."""
     file, log = gateway.file_bytes()
     now, most = gateway.memory_bytes()
     messages = gateway.metric("queued_messages")
@@ -81,7 +89,12 @@ def row(title, gateway):
     later, _ = gateway.memory_bytes()
     mib = lambda size: number(size / 2**20, 0)
     values = [number(messages, 0), f"{gateway.start_s:.2f}", mib(most), mib(now), mib(later), mib(file), mib(log)]
-    return f"| {title} | " + " | ".join(values) + " |"
+    failures = []
+    if messages and gateway.start_s > MAX_SECONDS_PER_MILLION * max(messages, 1e6) / 1e6:
+        failures.append(f"recovery: a start {title} took {gateway.start_s:.1f} s")
+    if messages and most > MAX_PEAK * later:
+        failures.append(f"recovery: a start {title} needed {mib(most)} MiB, of which {mib(later)} MiB stayed")
+    return f"| {title} | " + " | ".join(values) + " |", failures
 
 
 def check(gateway, mailboxes, each):
@@ -103,6 +116,7 @@ def note(mailboxes, each, end_s):
         f"{number(mailboxes, 0)} mailboxes with {each} waiting messages of {PAYLOAD_BYTES} B each; the server on one "
         "core. A start lasts from the command until a request gets its answer, plugins included. The peak is what was "
         "resident at most (VmHWM), the rest PSS; later jemalloc has given back what only the start took. The log is "
-        f"what the process before left. An orderly stop of the full gateway took {end_s:.1f} s, with what was still to "
-        "be written."
+        f"what the process before left. A start of more than {MAX_SECONDS_PER_MILLION} s for a million messages, or "
+        f"with a peak of more than {MAX_PEAK} times what is held {REST_S} s later, fails the run. An orderly stop of "
+        f"the full gateway took {end_s:.1f} s, with what was still to be written."
     )
