@@ -1,7 +1,7 @@
 // Run by browser.test.js. Each test has a room and nicks of its own, as a seat outlives its page.
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
-import { chat, leave, lines, online, openWindow, say, sees, world } from './world.js'
+import { BUILD_MS } from './gateway.js'
+import { chat, leave, lines, online, openWindow, say, sees, test, world } from './world.js'
 
 test('two windows chat', async (t) => {
   const ann = await chat(t, 'ann', 'two')
@@ -136,9 +136,9 @@ test('a second window takes the mailbox over, and gives it back', async (t) => {
   await second.waitForSelector('#notice:not([hidden])')
 })
 
-test('saving the plugin changes both open pages, and a broken one does no harm', async (t) => {
+test('saving the plugin changes both open pages, and a broken one does no harm', { timeout: 4 * BUILD_MS }, async (t) => {
   const source = 'plugins/chat/src/lib.rs'
-  const built = { timeout: 120_000 }
+  const built = { timeout: BUILD_MS }
   const kim = await chat(t, 'kim', 'reloaded')
   const lee = await chat(t, 'lee', 'reloaded')
   const pages = [kim, lee]

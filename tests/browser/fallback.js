@@ -3,8 +3,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, request } from 'node:http'
 import { connect } from 'node:net'
-import { test } from 'node:test'
-import { openWindow, world } from './world.js'
+import { openWindow, test, world } from './world.js'
 
 /** A proxy that treats upgrades and streams as it is told, and notes how it was read through. */
 async function proxy(t, { upgrades, streams }) {

@@ -3,6 +3,7 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { until } from './until.js'
 
 export const root = fileURLToPath(new URL('../..', import.meta.url))
 const binary = process.env.COMETBOX_BIN ?? join(root, 'target/debug/cometbox')
@@ -10,6 +11,8 @@ const binary = process.env.COMETBOX_BIN ?? join(root, 'target/debug/cometbox')
 /** Building the plugins, and the feed in release mode, may start from nothing. */
 const START_MS = 600_000
 const STOP_MS = 15_000
+/** Of a plugin that was changed, on a busy machine. */
+export const BUILD_MS = 120_000
 
 /** `cometbox dev`, in a copy of the project that may be edited. */
 export class Gateway {
@@ -81,11 +84,11 @@ export class Gateway {
 
   /** What the overlay is told of an app, once it is as wanted. */
   async status(name, wanted = () => true) {
-    for (;;) {
+    return until(async () => {
       const { apps } = await (await fetch(`${this.url}/-/dev/status`)).json()
       const app = apps.find((app) => app.name === name)
-      if (wanted(app)) return app
-    }
+      return wanted(app) && app
+    }, BUILD_MS)
   }
 
   /** A metric of an app. */

@@ -2,9 +2,8 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { test } from 'node:test'
 import { root } from './gateway.js'
-import { chat, online, openWindow, say, world } from './world.js'
+import { chat, online, openWindow, say, test, world } from './world.js'
 
 const tile = (page, symbol) => page.locator(`[data-symbol=${symbol}]`)
 

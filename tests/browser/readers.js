@@ -1,7 +1,6 @@
 // Run by browser.test.js. Tabs that cannot share a connection, and want one each over HTTP/1.1.
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
-import { world } from './world.js'
+import { test, world } from './world.js'
 
 /** More than a browser has connections. */
 const TABS = 8

@@ -3,10 +3,9 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { access } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
-import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { browser, log, messages, tab, until } from './tab.js'
-import { world } from './world.js'
+import { test, world } from './world.js'
 
 // With the Python client in it: made by test.sh.
 const python = process.env.PYTHON ?? fileURLToPath(new URL('../../target/python/bin/python', import.meta.url))

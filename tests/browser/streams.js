@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
-import { test } from 'node:test'
-import { openWindow, world } from './world.js'
+import { openWindow, test, world } from './world.js'
 
 const json = { 'Content-Type': 'application/json' }
 

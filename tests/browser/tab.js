@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict'
 import { world } from './world.js'
 
+export { until } from './until.js'
+
 export const HOMES = {
   'a SharedWorker': () => {},
   'an elected tab': (context) => context.addInitScript(() => delete globalThis.SharedWorker),
@@ -106,11 +108,6 @@ export async function publish(mailbox, ...data) {
   })
   const { results } = await response.json()
   return results.every(({ queued }) => queued === 1)
-}
-
-/** Resolves once something is true that no callback tells. */
-export async function until(condition) {
-  while (!(await condition()));
 }
 
 /** Ends the only SharedWorker, as a crash would; resolves when it is gone. */

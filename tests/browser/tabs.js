@@ -1,8 +1,7 @@
 // Run by browser.test.js. Tabs of one browser that share a mailbox; each test has one of its own.
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { browser, close, closeLast, connect, HOMES, killWorker, log, messages, publish, readers, reading, sees, tab, unique, until } from './tab.js'
-import { world } from './world.js'
+import { test, world } from './world.js'
 
 for (const [where, home] of Object.entries(HOMES))
   test(`ten tabs live on one long-poll over HTTP/1.1, held by ${where}`, async (t) => {

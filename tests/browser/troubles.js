@@ -1,8 +1,7 @@
 // Run by browser.test.js. Tabs that share a mailbox and get into trouble: slow ones, late ones, workers that die.
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { browser, close, connect, emptyTab, HOMES, killWorker, log, messages, publish, readers, sees, tab, unique } from './tab.js'
-import { world } from './world.js'
+import { test, world } from './world.js'
 
 const range = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 

@@ -1,8 +1,7 @@
 // Run by browser.test.js. Whose mailbox it is that tabs share, and that a reload resumes.
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { browser, connect, HOMES, log, tab } from './tab.js'
-import { world } from './world.js'
+import { test, world } from './world.js'
 
 /** Its mailboxes have no names of their own, so nobody is refused. */
 const app = { app: 'quotes', open: { watch: [] } }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { test as anyTest } from 'node:test'
 import { chromium } from 'playwright-core'
 import { Gateway } from './gateway.js'
 
@@ -13,6 +14,12 @@ const ARGS = [
   // A page from there is not secure, other than one from localhost.
   '--host-resolver-rules=MAP plain.test 127.0.0.1',
 ]
+
+/** Far more than a test takes that does not say how long it may, even on a busy machine. */
+const TEST_MS = 120_000
+
+/** A test that ends at some time, whatever it waits for. */
+export const test = (name, options, run = options) => anyTest(name, { timeout: TEST_MS, ...options }, run)
 
 /** One gateway and one browser for all tests: `world.gateway`, `world.browser`. */
 export const world = {}
