@@ -385,6 +385,23 @@ fn a_client_leaves_what_it_chose_and_no_group_that_a_plugin_put_it_in() {
 }
 
 #[test]
+fn several_channels_are_chosen_and_left_at_once() {
+    let gateway = start("", "");
+    let mut ann = Bayeux::join(&gateway);
+    for (channel, expected) in [("/meta/subscribe", 2), ("/meta/unsubscribe", 0)] {
+        let several = json!({"subscription": ["/a", "/b"]});
+        let reply = &ann.say(&json!([ann.message(channel, &several)]))[0];
+        assert_eq!(reply["successful"], true, "{reply}");
+        assert_eq!(reply["subscription"], several["subscription"], "{reply}");
+        for group in ["a", "b"] {
+            publish(&gateway, group, &json!(1));
+        }
+        let replies = ann.say(&json!([ann.connect(&json!({"advice": {"timeout": 0}}))]));
+        assert_eq!(replies.as_array().map(Vec::len), Some(expected + 1), "{channel}: {replies}");
+    }
+}
+
+#[test]
 fn a_message_to_several_groups_comes_on_a_channel_that_was_subscribed_to() {
     let gateway = start("", "");
     let mut clients = ["/a", "/b", "/c/*"].map(|channel| {
