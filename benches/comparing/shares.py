@@ -21,8 +21,8 @@ PARTS = [
     ("`epoll_pwait`: waiting, and being woken", r"^__x64_sys_epoll_pwait$", None),
     ("finding where a request ends", r"^cometbox::server::front::head::frame$", None),
     ("reading what a publish or a message says", r"::decode_\w+$|serde_json::(de|read)", PLUGIN),
-    ("the read in the app: look-up, confirm, hold", r"^cometbox::app::App::poll$", None),
-    ("the publish or message in the app, plugin not included", r"^cometbox::app::App::(publish|message)$", PLUGIN),
+    ("the read in the app: look-up, confirm, hold", r"^cometbox::app::(App|\w+::<impl .*App>)::poll$", None),
+    ("the publish or message in the app, plugin not included", r"^cometbox::app::(App|\w+::<impl .*App>)::(publish|message)$", PLUGIN),
     ("the plugin: its code, and the way in and out", PLUGIN, None),
     ("the clock that bounds its time, a thread", r"^plugin-clock$", r"^asm_"),
 ]
