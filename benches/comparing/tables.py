@@ -1,5 +1,6 @@
 """What was found, as Markdown."""
 
+import collections
 import datetime
 import os
 import pathlib
@@ -71,7 +72,13 @@ def notes(results, options, found, minutes, failures):
             f"At a fixed rate publishes went out up to {number(max(late), 0)} µs late (p99), which is in "
             "the latencies: the generator was off its core, or all its connections waited for the server."
         )
-    yield from (f"Failed: {failure}." for failure in failures)
+    times = collections.Counter(failures)
+    yield from (f"Failed{f' {count} times' if count > 1 else ''}: {failure}." for failure, count in times.items())
+    if any(failure.startswith("direct-16k, nchan:") for failure in failures):
+        yield (
+            "What does not fit into nginx's buffer for a body comes to nchan in a file, and at 16 KB its log then says "
+            "`can't create output chain, file in buffer won't open`: the message is lost. Tuned, the buffer is larger."
+        )
 
 
 def cell(reports, digits, path):

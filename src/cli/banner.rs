@@ -15,6 +15,9 @@ pub(super) fn local_url(scheme: &str, mut addr: SocketAddr) -> String {
     format!("{scheme}://{addr}")
 }
 
+/// Behind an app, or the page that has its name.
+const NOT_LOADED: &str = "  (not loaded: see above)";
+
 /// Where to look, and what to do next; `failed` are the apps that did not load.
 pub(super) fn banner(config: &Config, url: &str, admin: Option<&str>, failed: &[&str]) -> String {
     let mut rows: Vec<(String, String)> = Vec::new();
@@ -31,8 +34,13 @@ pub(super) fn banner(config: &Config, url: &str, admin: Option<&str>, failed: &[
         };
         rows.extend(config.apps.iter().map(app));
     }
-    rows.retain(|(label, _)| !failed.contains(&label.as_str()));
-    rows.extend(failed.iter().map(|name| ((*name).to_owned(), "not loaded: see above".into())));
+    for name in failed {
+        match rows.iter_mut().find(|(label, _)| label == name) {
+            // A page of that name is there, and works once its app does.
+            Some((_, url)) => url.push_str(NOT_LOADED),
+            None => rows.push(((*name).to_owned(), NOT_LOADED.trim_start().to_owned())),
+        }
+    }
     if let Some(admin) = admin {
         rows.push(("metrics".into(), format!("{admin}/metrics")));
     }
@@ -74,7 +82,50 @@ fn page_names(pages: &Path) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::local_url;
+    use super::{banner, local_url};
+    use crate::config::Config;
+    use std::fs;
+
+    #[test]
+    fn it_says_where_to_look_and_what_is_not_loaded() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for page in ["chat", "quotes"] {
+            let page = folder.path().join("pages").join(page);
+            fs::create_dir_all(&page).expect("a new folder");
+            fs::write(page.join("index.html"), "").expect("a new file");
+        }
+        let app = |name: &str| format!("[[app]]\nname = {name:?}\nplugins = [\".\"]\n");
+        let apps = format!("{}{}", app("chat"), app("feed"));
+        let pages = format!("{apps}[dev]\npages = \"pages\"\n");
+        let url = "http://127.0.0.1:8080";
+        for (case, config, failed, rows) in [
+            ("pages", &pages, &[][..], &["chat    U/chat/", "quotes  U/quotes/"][..]),
+            (
+                "pages, and apps that did not load",
+                &pages,
+                &["chat", "feed"],
+                &[
+                    "chat    U/chat/  (not loaded: see above)",
+                    "quotes  U/quotes/",
+                    "feed    (not loaded: see above)",
+                ],
+            ),
+            ("no pages", &apps, &[], &["chat  U/chat/mailboxes", "feed  U/feed/mailboxes"]),
+            (
+                "no pages, and an app that did not load",
+                &apps,
+                &["feed"],
+                &["chat  U/chat/mailboxes", "feed  U/feed/mailboxes  (not loaded: see above)"],
+            ),
+        ] {
+            let config = Config::parse(config, &folder.path().join("cometbox.toml")).expect(case);
+            let text = banner(&config, url, None, failed);
+            let said: Vec<&str> =
+                text.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+            let expected: Vec<String> = rows.iter().map(|row| row.replace('U', url)).collect();
+            assert_eq!(said, expected, "{case}");
+        }
+    }
 
     #[test]
     fn urls_work_on_this_machine() {

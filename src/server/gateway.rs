@@ -210,8 +210,11 @@ impl Gateway {
     /// # Errors
     /// If something is not written; of several stores, the first is told.
     pub(super) fn end_stores(&self) -> Result<(), NotWritten> {
-        let ended = self.apps().map(|app| app.end_store().map_err(NotWritten::of(app)));
-        ended.fold(Ok(()), |all, one| all.and(one))
+        let mut all = Ok(());
+        for app in self.apps() {
+            all = all.and(app.end_store().map_err(NotWritten::of(app)));
+        }
+        all
     }
 
     /// What is held is answered, and streams end: their clients come again.

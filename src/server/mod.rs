@@ -38,7 +38,7 @@ pub use gateway::{Gateway, NotWritten, StartError};
 pub use hosted::HostedApp;
 pub use tls::{RenewedTls, Tls, TlsError};
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::resume_unwind, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet};
 
 /// What the gateway listens on.
@@ -176,10 +176,8 @@ pub async fn run_until<T>(
 
 async fn close_stores(gateway: Arc<Gateway>) -> Result<(), NotWritten> {
     let closed = tokio::task::spawn_blocking(move || gateway.end_stores()).await;
-    closed.unwrap_or_else(|error| {
-        tracing::error!(%error, "the stores did not end in order");
-        Ok(())
-    })
+    // A task that blocks is not cancelled once it runs.
+    closed.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }
 
 async fn sweep(gateway: Arc<Gateway>) {

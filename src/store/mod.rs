@@ -149,11 +149,14 @@ struct Shared {
     progress: watch::Sender<Progress>,
 }
 
+/// The writer's thread, which ends with why something is not written.
+type Running = JoinHandle<Result<(), Arc<str>>>;
+
 /// What an app's core leaves behind, on its way to disk.
 pub struct Store {
     shared: Arc<Shared>,
     progress: watch::Receiver<Progress>,
-    writer: Mutex<Option<JoinHandle<Result<(), Arc<str>>>>>,
+    writer: Mutex<Option<Running>>,
 }
 
 /// What was there when a store was opened.

@@ -91,8 +91,9 @@ impl Engine {
     /// see [`super::time::Time`].
     pub(super) fn arm(&self, store: &mut Store<Host>, ms: u64) {
         store.data_mut().time = Time::start(ms);
-        self.0.ticker.keep();
+        // First, so that the clock cannot have gone to sleep in between.
         store.set_epoch_deadline(1);
+        self.0.ticker.keep();
     }
 }
 

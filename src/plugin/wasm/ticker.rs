@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-/// Length of a tick, in milliseconds: a call that runs too long is found so much
-/// later at most. Each tick takes the thread that serves off its core; a
+/// Length of a tick, in milliseconds: a call that runs too long is found two of
+/// them later at most. Each tick takes the thread that serves off its core; a
 /// thousand in a second were some per cent of all that a delivery costs.
 pub(super) const TICK_MS: u64 = 5;
 

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 /// work.
 const MAX_STRETCH: u64 = 20;
 
-/// A call that goes on for so long after it was first looked at is slow, in
-/// milliseconds.
+/// A call that takes about so long is slow, in milliseconds.
 const SLOW_MS: u64 = 3;
 
 /// The time of one call.
@@ -56,8 +55,9 @@ impl Time {
     pub(super) fn slow_ms(&self) -> u64 {
         let Some((since, _)) = self.seen else { return 0 };
         let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        // The tick before found it not yet running.
-        if ms < SLOW_MS { 0 } else { ms.saturating_add(TICK_MS / 2) }
+        // It may have begun at any moment since the tick before.
+        let ms = ms.saturating_add(TICK_MS / 2);
+        if ms < SLOW_MS { 0 } else { ms }
     }
 }
 

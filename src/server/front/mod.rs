@@ -142,7 +142,7 @@ impl Front {
     /// Leaves answers to the threads of their connections.
     fn leave(&self, answers: impl ExactSizeIterator<Item = (ConnId, Answer)>) {
         // Sorted before a shard is told, so that each is locked and rung once.
-        let share = answers.len() / self.shards.len();
+        let share = answers.len().div_ceil(self.shards.len());
         let mut left: Vec<_> = self.shards.iter().map(|_| Vec::with_capacity(share)).collect();
         for (id, answer) in answers {
             if let Some(left) = left.get_mut(parts(id).0) {

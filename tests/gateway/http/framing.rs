@@ -190,6 +190,17 @@ fn cuts(rng: &mut Rng, bytes: usize) -> Vec<usize> {
     (1..bytes).filter(|_| rng.usize(..one_in) == 0).collect()
 }
 
+/// Whatever it is that panics.
+struct SaidIfItPanics(u64);
+
+impl Drop for SaidIfItPanics {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("COMETBOX_SEED={} does it again", self.0);
+        }
+    }
+}
+
 #[test]
 fn the_two_readers_agree_about_every_request() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -199,6 +210,7 @@ fn the_two_readers_agree_about_every_request() {
     let new = fastrand::u64(CASES..1 << 62);
     let all = || (0..CASES).chain(new..new + CASES).collect();
     for seed in only.map_or_else(all, |seed| vec![seed]) {
+        let _said = SaidIfItPanics(seed);
         let mut rng = Rng::with_seed(seed);
         let input = input(&mut rng);
         let cuts = cuts(&mut rng, input.len());
@@ -213,7 +225,7 @@ fn the_two_readers_agree_about_every_request() {
         }
         let alone = runtime.block_on(by_hyper(&config, &input));
         let text = input.escape_ascii();
-        assert_eq!(together, alone, "COMETBOX_SEED={seed}, cut at {cuts:?}, for\n{text}");
+        assert_eq!(together, alone, "cut at {cuts:?}, for\n{text}");
     }
     if only.is_none() {
         // Both had to do: the test is about what lies between them.
