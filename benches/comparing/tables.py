@@ -40,6 +40,7 @@ def notes(results, options, found, minutes, failures):
     yield (
         f"{'Median (least – most)' if many else 'One value'} of {options.rounds} "
         f"round{'s' if many else ''}, {options.seconds} s each; server and generator on a core each. "
+        "Chat, and direct with 100 B, ran three times a round. "
         "CPU is user and system time of the server's processes, and includes the publish requests; "
         "bytes are PSS: parked and after a message of the second half of the polls, when the first half has filled "
         "what the server had left over from its start; after all left, over what it took before the first client. "

@@ -35,8 +35,9 @@ use std::{
 };
 use tokio::runtime::Handle;
 
-/// Most bytes that are read from a connection at a time.
-const BUFFER_BYTES: usize = 64 << 10;
+/// Most bytes that are read from a connection at a time: a body of 64 KiB comes
+/// with its head in one.
+const BUFFER_BYTES: usize = 80 << 10;
 
 /// Most events that are asked for at a time.
 const EVENTS_PER_TURN: usize = 128;

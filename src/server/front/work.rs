@@ -90,7 +90,10 @@ fn work(
         // A body's time starts when its head has come.
         let before = unread.filter(|_| needs_bytes == 0);
         let since_ms = before.map_or_else(|| gateway.clock().coarse_ms(), |unread| unread.since_ms);
-        Some(Unread { bytes: input.to_vec(), needs_bytes, since_ms })
+        // Room for the rest, but at most as much again, whatever the head says.
+        let mut bytes = Vec::with_capacity(needs_bytes.clamp(input.len(), 2 * input.len()));
+        bytes.extend_from_slice(input);
+        Some(Unread { bytes, needs_bytes, since_ms })
     };
     while !input.is_empty() {
         let mut room = [const { MaybeUninit::uninit() }; head::MAX_HEADERS];

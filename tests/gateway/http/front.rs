@@ -215,7 +215,7 @@ fn a_client_that_leaves_is_noticed_at_once() {
 }
 
 /// As many bytes as the gateway receives at a time.
-const RECEIVED_AT_ONCE: usize = 64 << 10;
+const RECEIVED_AT_ONCE: usize = 80 << 10;
 
 #[test]
 fn what_lies_behind_a_full_receive_buffer_is_not_forgotten() {
